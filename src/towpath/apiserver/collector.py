@@ -1,0 +1,123 @@
+"""What goes because something else went: a namespace's contents, a definition's objects, and objects
+whose owners are all gone.
+
+One level-based task: it is told where to look, looks, and does what is still to do; at the start it
+looks everywhere, so nothing is forgotten over a crash.
+"""
+
+import logging
+from typing import Final
+
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from towpath.apiserver.builtin import DEFINITION, NAMESPACES
+from towpath.apiserver.kinds import Catalogue, Resource
+from towpath.apiserver.record import Address
+from towpath.apiserver.store import Store
+from towpath.apiserver.verbs import Options, Preconditions, Removed, Verbs
+from towpath.errors import NotFoundError, TowpathError
+from towpath.spec._wire import JsonObject
+from towpath.telemetry import fields
+
+__all__ = ["Collector"]
+
+log = logging.getLogger(__name__)
+
+_BY: Final = Options("towpath-collector")
+
+
+class Collector:
+    """The task that collects.
+
+    Args:
+        store: Where objects are.
+        catalogue: What is served.
+        verbs: How objects are deleted.
+        orders: Where to look.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        verbs: Verbs,
+        orders: MemoryObjectReceiveStream[Address | Removed],
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._verbs = verbs
+        self._orders = orders
+
+    async def run(self) -> None:
+        """Look everywhere once, then wherever told, until cancelled."""
+        for key in (NAMESPACES.key, DEFINITION.key):
+            for record in (await self._store.page(key)).records:
+                await self._safely(record.address)
+        for address in await self._store.dependents():
+            await self._safely(address)
+        async for order in self._orders:
+            await self._safely(order)
+
+    async def _safely(self, order: Address | Removed) -> None:
+        try:
+            if isinstance(order, Removed):
+                await self._removed(order)
+            else:
+                await self._look(order)
+        except TowpathError as error:
+            log.warning("failed to collect", extra=fields(order=order, error=error.message))
+
+    async def _removed(self, removed: Removed) -> None:
+        for dependent in await self._store.dependents(removed.uid):
+            await self._look(dependent)
+        address = removed.address
+        if address.namespace in self._verbs.terminating:
+            await self._look(Address(NAMESPACES.key, "", address.namespace))
+        if "." in address.resource:
+            await self._look(Address(DEFINITION.key, "", address.resource))
+
+    async def _look(self, address: Address) -> None:
+        record = await self._store.get(address)
+        if record is None:
+            return
+        obj = record.object
+        if address.resource in (NAMESPACES.key, DEFINITION.key):
+            if "deletionTimestamp" in obj["metadata"]:
+                await self._empty(address)
+        elif obj["metadata"].get("ownerReferences") and await self._orphaned(obj):
+            await self._delete(address, obj["metadata"]["uid"])
+
+    async def _empty(self, address: Address) -> None:
+        if address.resource == NAMESPACES.key:
+            self._verbs.terminating.add(address.name)
+            where, resource = Address("", address.name, ""), NAMESPACES
+            contents = await self._store.addresses(address.name)
+        else:
+            where, resource = Address(address.name, "", ""), DEFINITION
+            contents = [r.address for r in (await self._store.page(address.name)).records]
+        for content in contents:
+            await self._delete(content)
+        await self._verbs.vacate(resource, address, where)
+
+    async def _delete(self, address: Address, uid: str = "") -> None:
+        resource = self._catalogue.of_key(address.resource)
+        if resource is None:
+            return
+        try:
+            await self._verbs.delete(resource, address, Preconditions(uid), _BY)
+        except NotFoundError:
+            return
+
+    async def _orphaned(self, obj: JsonObject) -> bool:
+        """Whether every owner is gone; an owner of a kind not served here may well be there."""
+        namespace = obj["metadata"].get("namespace", "")
+        for owner in obj["metadata"]["ownerReferences"]:
+            resource = self._catalogue.of_kind(owner["apiVersion"], owner["kind"])
+            if resource is None or await self._alive(resource, namespace, owner):
+                return False
+        return True
+
+    async def _alive(self, resource: Resource, namespace: str, owner: JsonObject) -> bool:
+        within = namespace if resource.kind.namespaced else ""
+        record = await self._store.get(Address(resource.key, within, owner["name"]))
+        return record is not None and record.object["metadata"]["uid"] == owner["uid"]

@@ -1,0 +1,142 @@
+"""What is served: one record per kind and version, the same for built-in and for custom kinds."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from towpath.apiserver.fields import Topology
+from towpath.errors import NotFoundError
+from towpath.spec._wire import Json, JsonObject
+from towpath.spec.kube import Kind
+
+__all__ = ["Catalogue", "Column", "Resource", "unknown"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of ``kubectl get``.
+
+    Attributes:
+        name: Its heading.
+        value: JSONPath of the cell, or a function of the object and the time.
+        type: OpenAPI type; ``date`` prints an age.
+        priority: Above 0: only with ``-o wide``.
+    """
+
+    name: str
+    value: str | Callable[[JsonObject, datetime], Json]
+    type: str = "string"
+    priority: int = 0
+    description: str = ""
+
+
+AGE = Column("Age", ".metadata.creationTimestamp", "date")
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A kind as served in one version.
+
+    Attributes:
+        kind: Where it lives.
+        singular: Name of one, lower case.
+        short_names: What else kubectl may call it.
+        categories: Groups of kinds that kubectl can list together.
+        columns: What ``kubectl get`` shows after the name.
+        status: Whether status is a subresource, written apart from the rest.
+        custom: Whether a CustomResourceDefinition made it.
+        generation: Whether metadata.generation counts changes of what is wanted.
+        selectable: Fields a fieldSelector may name besides name and namespace.
+        topology: How its lists and maps merge.
+        schema: OpenAPI v3 schema, where one is known.
+        mixed: Whether stored objects may be of another version.
+        stored: The version that is stored.
+    """
+
+    kind: Kind
+    singular: str
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    columns: tuple[Column, ...] = (AGE,)
+    status: bool = False
+    custom: bool = False
+    generation: bool = False
+    selectable: tuple[str, ...] = ()
+    topology: Topology = field(default_factory=Topology)
+    schema: JsonObject | None = None
+    mixed: bool = False
+    stored: str = ""
+
+    @property
+    def key(self) -> str:
+        """``plural.group``, or ``plural`` in the core group: its name in messages and in the store."""
+        return f"{self.kind.plural}.{self.kind.group}" if self.kind.group else self.kind.plural
+
+    @property
+    def list_kind(self) -> str:
+        """Kind of a list of these."""
+        return f"{self.kind.kind}List"
+
+    @property
+    def qualified_kind(self) -> str:
+        """``Kind.group``, as in messages about an invalid object."""
+        return f"{self.kind.kind}.{self.kind.group}" if self.kind.group else self.kind.kind
+
+    @property
+    def verbs(self) -> list[str]:
+        """What can be done with it, as discovery lists it."""
+        return sorted(
+            ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+        )
+
+
+def unknown() -> NotFoundError:
+    """The error of a path that names nothing served."""
+    return NotFoundError("the server could not find the requested resource")
+
+
+class Catalogue:
+    """Every kind served now.
+
+    Args:
+        builtin: Kinds that are always there.
+    """
+
+    def __init__(self, builtin: Iterable[Resource]) -> None:
+        self._served: dict[tuple[str, str, str], Resource] = {}
+        self.add(builtin)
+
+    def add(self, resources: Iterable[Resource]) -> None:
+        """Serve these from now on."""
+        for resource in resources:
+            kind = resource.kind
+            self._served[kind.group, kind.version, kind.plural] = resource
+
+    def remove(self, group: str, plural: str) -> None:
+        """Serve no version of this kind any longer."""
+        for found in [k for k in self._served if (k[0], k[2]) == (group, plural)]:
+            del self._served[found]
+
+    def find(self, group: str, version: str, plural: str) -> Resource:
+        """The kind at a path.
+
+        Raises:
+            NotFoundError: nothing is served there.
+        """
+        found = self._served.get((group, version, plural))
+        if found is None:
+            raise unknown()
+        return found
+
+    def of_kind(self, api_version: str, kind: str) -> Resource | None:
+        """The kind an object or a reference names."""
+        return next(
+            (r for r in self if r.kind.kind == kind and r.kind.api_version == api_version), None
+        )
+
+    def of_key(self, key: str) -> Resource | None:
+        """One version of the kind with this ``plural.group``."""
+        return next((r for r in self if r.key == key), None)
+
+    def __iter__(self) -> Iterator[Resource]:
+        return iter(list(self._served.values()))

@@ -1,0 +1,205 @@
+"""One cluster: its Kubernetes API, the sync from git, and the services behind its gateway.
+
+Hub and edge are the same thing here; an edge has the pull agent on top. An edge is a process of
+its own (:func:`run`), the hub's cluster runs inside the platform's process (:func:`running`).
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.abc
+import httpx2
+
+from towpath import apiserver, edge, gitops, kube, web
+from towpath.app.ports import HOST
+from towpath.auth import Guard, Identity, Tokens
+from towpath.errors import TowpathError
+from towpath.fleet import PullAgent
+from towpath.process import Child, Children, locked
+from towpath.settings import Settings
+from towpath.spec.argocd import APPLICATION
+from towpath.spec.kserve import INFERENCE_SERVICE
+
+__all__ = ["Cluster", "run", "running"]
+
+SWEEP_AGAIN: Final = 5.0
+"""Seconds until the next try to reach the hub for what ended while nobody looked."""
+
+ADMINISTRATOR: Final = Identity("admin", frozenset({"system:masters", "system:authenticated"}))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster to run.
+
+    Args:
+        name: ``hub``, ``edge-1``, …
+        folder: Everything of it that lasts.
+        kubernetes: Port of its API.
+        gateway: Port of its gateway.
+        token: The administrator's.
+        hub: Kubeconfig of the hub's API, for an edge.
+        leash: The outermost owner's lifeline.
+        guests: Further tokens and whom they stand for.
+    """
+
+    name: str
+    folder: Path
+    kubernetes: int
+    gateway: int
+    token: str = field(repr=False)
+    hub: Path | None = None
+    leash: edge.Leash = edge.Leash()
+    guests: tuple[tuple[str, Identity], ...] = field(default=(), repr=False)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Where the administrator's kubeconfig is written."""
+        return self.folder / "kubeconfig"
+
+    def children(self) -> Children:
+        """Its processes."""
+        return Children(self.folder / "run", self.folder / "logs")
+
+    def to_config(self) -> dict[str, Any]:
+        """For standard input of the cluster's process."""
+        return {
+            "name": self.name,
+            "folder": str(self.folder),
+            "kubernetes": self.kubernetes,
+            "gateway": self.gateway,
+            "token": self.token,
+            "hub": str(self.hub) if self.hub else None,
+            "leash": self.leash.name,
+            "lifeline": self.leash.reader,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Cluster":
+        """The reverse of :meth:`to_config`."""
+        return cls(
+            name=config["name"],
+            folder=Path(config["folder"]),
+            kubernetes=config["kubernetes"],
+            gateway=config["gateway"],
+            token=config["token"],
+            hub=Path(config["hub"]) if config["hub"] else None,
+            leash=edge.Leash(config["leash"], config["lifeline"]),
+        )
+
+
+async def run(config: Mapping[str, Any], stop: anyio.Event) -> None:
+    """The process of one edge: runs until told to stop, then stops its gateway and runtimes.
+
+    A process that ends in any other way leaves them to its successor.
+    """
+    cluster = Cluster.from_config(config)
+    with locked(cluster.folder / "lock", wait=20):
+        children = cluster.children()
+        async with running(cluster, Settings(), children):
+            await stop.wait()
+            await children.stop_all()
+
+
+@asynccontextmanager
+async def running(
+    cluster: Cluster, settings: Settings, children: Children
+) -> AsyncIterator[kube.Client]:
+    """A cluster that works for as long as the context lasts; yields a client of its API."""
+    async with anyio.create_task_group() as servers:
+        await _start_api(cluster, settings, servers)
+        async with (
+            kube.Client(cluster.kubeconfig) as client,
+            httpx2.AsyncClient(trust_env=False) as http,
+            anyio.create_task_group() as loops,
+        ):
+            await _start_loops(cluster, settings, children, client, http, loops)
+            yield client
+            loops.cancel_scope.cancel()
+        servers.cancel_scope.cancel()
+
+
+async def _start_api(cluster: Cluster, settings: Settings, servers: anyio.abc.TaskGroup) -> None:
+    store = await anyio.to_thread.run_sync(apiserver.open_store, cluster.folder / "kube.sqlite")
+    api = apiserver.Api(store, settings.api)
+    tokens = Tokens([(cluster.token, ADMINISTRATOR), *cluster.guests])
+    guarded = Guard(api.asgi, tokens, apiserver.allowed, web.kubernetes_status)
+    certificate, key, authority = apiserver.ensure_certificate(cluster.folder / "tls", [HOST])
+    sock = web.listen(HOST, cluster.kubernetes, flag="--port-base")
+    await servers.start(
+        partial(
+            web.serve,
+            guarded,
+            sock,
+            certificate=(str(certificate), str(key)),
+            drain=1,
+            stopping=api.stop,
+        )
+    )
+    server = f"https://{HOST}:{cluster.kubernetes}"
+    config = apiserver.kubeconfig(server, authority, cluster.token, cluster.name)
+    apiserver.write_kubeconfig(cluster.kubeconfig, config)
+
+
+async def _start_loops(
+    cluster: Cluster,
+    settings: Settings,
+    children: Children,
+    client: kube.Client,
+    http: httpx2.AsyncClient,
+    loops: anyio.abc.TaskGroup,
+) -> None:
+    adopted = await _adopt(children, cluster.leash.name)
+    ingress = edge.Ingress(children, cluster.leash, cluster.gateway, http)
+    await ingress.start()
+    services = edge.Services(
+        client,
+        edge.Models(cluster.folder / "served", settings.blob),
+        edge.Runtimes(children, cluster.leash, http),
+        ingress,
+        settings.edge,
+    )
+    sync = gitops.Sync(client, cluster.folder / "sync", settings.gitops)
+    applications = kube.Controller(
+        "applications",
+        client,
+        (kube.Watch(APPLICATION), kube.Watch(INFERENCE_SERVICE, requests=gitops.owner)),
+        sync.reconcile,
+    )
+    loops.start_soon(ingress.keep)
+    loops.start_soon(services.run, adopted)
+    loops.start_soon(applications.run)
+    if cluster.hub is not None:
+        loops.start_soon(_pull, cluster.name, cluster.hub, client)
+
+
+async def _adopt(children: Children, leash: str) -> list[Child]:
+    """Take over what an earlier agent left; stop what hung on a lifeline that is cut by now."""
+    async with anyio.create_task_group() as tasks:
+        for child in children.adopt():
+            if child.facts.get("role") in ("gateway", "runtime") and child.facts["leash"] != leash:
+                tasks.start_soon(children.stop, child)
+    return list(children)
+
+
+async def _pull(name: str, hub: Path, client: kube.Client) -> None:
+    async with kube.Client(hub) as upstream, anyio.create_task_group() as tasks:
+        agent = PullAgent(name, upstream, client)
+        for controller in agent.controllers():
+            tasks.start_soon(controller.run)
+        tasks.start_soon(_sweep, agent)
+
+
+async def _sweep(agent: PullAgent) -> None:
+    while True:
+        try:
+            await agent.sweep()
+        except TowpathError:  # the hub is away; its controllers log that
+            await anyio.sleep(SWEEP_AGAIN)
+        else:
+            return

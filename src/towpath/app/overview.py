@@ -1,0 +1,115 @@
+"""How a platform stands: what ``towpath status`` shows, read through its own surfaces."""
+
+import ssl
+from typing import Any
+
+import httpx2
+
+from towpath import kube, registry
+from towpath.app.home import HUB, Home
+from towpath.app.ports import HOST
+from towpath.app.rollout import Endpoint, storage_uri
+from towpath.errors import TowpathError
+from towpath.kube.conditions import is_true
+from towpath.registry import plain
+from towpath.spec.kserve import INFERENCE_SERVICE
+from towpath.spec.towpath import CLUSTER_LABEL, DIGEST_PROPERTY, IMAGE_PROPERTY, REVISION_PROPERTY
+
+__all__ = ["overview"]
+
+PLANNED = ("location", "storage", "dashboard", "prometheus")
+"""Surfaces that have a port of their own and are not part of this version."""
+
+
+async def overview(home: Home) -> dict[str, Any]:
+    """One object: surfaces, clusters, models and endpoints. What does not answer is not ready."""
+    surfaces: dict[str, str | None] = {
+        name: home.url(name) for name in ("kubernetes", "registry", "distribution", "gateway")
+    }
+    surfaces["git"] = home.url("git")
+    surfaces |= dict.fromkeys(PLANNED)
+    async with httpx2.AsyncClient(trust_env=False, timeout=3, verify=_unverified()) as http:
+        clusters = [await _cluster(http, home, name) for name in (HUB, *home.edge_names)]
+        answers = [
+            await _answers(http, home.url("registry") + "/readyz/isDirty"),
+            await _answers(http, home.url("distribution") + "/v2/"),
+        ]
+    up = clusters[0]["ready"]
+    return {
+        "ready": up and all(answers) and all(cluster["ready"] for cluster in clusters),
+        "surfaces": surfaces,
+        "clusters": clusters,
+        "models": await _models(home) if answers[0] else [],
+        "endpoints": await _endpoints(home, clusters) if up else [],
+    }
+
+
+async def _cluster(http: httpx2.AsyncClient, home: Home, name: str) -> dict[str, Any]:
+    if name == HUB:
+        kubernetes, gateway = home.url("kubernetes"), home.url("gateway")
+    else:
+        number = home.edge_names.index(name) + 1
+        kubernetes = f"https://{HOST}:{home.ports.edge(number, 'kubernetes')}"
+        gateway = f"http://{HOST}:{home.ports.edge(number, 'gateway')}"
+    ready = await _answers(http, kubernetes + "/readyz") and await _answers(
+        http, gateway + "/v2/health/live"
+    )
+    return {"name": name, "kubernetes": kubernetes, "gateway": gateway, "ready": ready}
+
+
+async def _answers(http: httpx2.AsyncClient, url: str) -> bool:
+    try:
+        return (await http.get(url)).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def _unverified() -> ssl.SSLContext:
+    """For a health route on loopback that carries no secret either way."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _models(home: Home) -> list[dict[str, Any]]:
+    found = []
+    async with registry.Client(home.url("registry")) as account_book:
+        async for model in account_book.models():
+            async for version in account_book.versions(model.id or ""):
+                links = plain(version.customProperties)
+                artifacts = [a async for a in account_book.artifacts(version.id or "")]
+                facts = plain(artifacts[0].customProperties) if artifacts else {}
+                found.append(
+                    {
+                        "name": model.name,
+                        "version": version.name,
+                        "digest": facts.get(DIGEST_PROPERTY),
+                        "uri": artifacts[0].uri if artifacts else None,
+                        "image": links.get(IMAGE_PROPERTY),
+                        "revision": links.get(REVISION_PROPERTY),
+                    }
+                )
+    return found
+
+
+async def _endpoints(home: Home, clusters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    gateways = {cluster["name"]: cluster for cluster in clusters}
+    try:
+        async with kube.Client(home.kubeconfig()) as hub:
+            services = await hub.list(INFERENCE_SERVICE)
+    except TowpathError:
+        return []
+    endpoints = []
+    for service in services:
+        metadata = service["metadata"]
+        name = metadata.get("labels", {}).get(CLUSTER_LABEL, HUB)
+        cluster = gateways.get(name)
+        if cluster is None:
+            continue
+        ready = is_true(service) and cluster["ready"]
+        endpoint = Endpoint(name, metadata["name"], cluster["gateway"], ready)
+        endpoints.append(
+            {**endpoint.to_json(), "image": storage_uri(service).removeprefix("oci://")}
+        )
+    return sorted(endpoints, key=lambda e: (e["cluster"], e["name"]))

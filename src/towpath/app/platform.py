@@ -1,0 +1,227 @@
+"""The platform: the hub in this process, its edges as child processes.
+
+The hub adds the account book, the images and the git repository to its own cluster. An edge is
+started anew whenever it ends; what it served goes on meanwhile. All processes hang on this one's
+lifeline, so nothing is left when it goes, however it goes.
+"""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.abc
+import yaml
+from starlette.types import ASGIApp
+
+from towpath import distribution, gitops, kube, registry, web
+from towpath.app.cluster import Cluster, running
+from towpath.app.home import HUB, REPOSITORY, Home
+from towpath.app.ports import HOST
+from towpath.auth import Guard, Identity, Tokens
+from towpath.edge import Leash
+from towpath.errors import NotFoundError, TowpathError, UnavailableError
+from towpath.kube import Writer
+from towpath.process import Children, Lifeline, Program, write_atomic
+from towpath.settings import Settings
+from towpath.spec.argocd import APPLICATION
+from towpath.spec.kube import NAMESPACE
+from towpath.spec.names import Revision
+from towpath.spec.towpath import PUSHED_REVISION
+from towpath.telemetry import fields
+
+__all__ = ["Platform"]
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 8.0
+RESTART_SECONDS = 0.5
+EDGE_SECONDS = 30.0
+
+
+class Platform:
+    """A platform on a home.
+
+    Args:
+        home: Opened, and locked by the caller.
+        settings: Of every stage.
+    """
+
+    def __init__(self, home: Home, settings: Settings) -> None:
+        self._home = home
+        self._settings = settings
+        self._lifeline = Lifeline()
+        self._leash = Leash(self._lifeline.name, self._lifeline.reader)
+        self._children = Children(home.path / "run", home.path / "logs")
+        self._client: Writer | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Everything works for as long as the context lasts; entered once it does.
+
+        Raises:
+            ConflictError: a port is taken; nothing was started.
+        """
+        home = self._home
+        await self._end_leftovers()
+        self._check_ports()
+        home.save()
+        async with anyio.create_task_group() as servers:
+            await self._start_surfaces(servers)
+            async with running(self._hub(), self._settings, self._children) as client:
+                for name in home.edge_names:
+                    await _ensure_namespace(client, name)
+                await _ensure_namespace(client, HUB)
+                self._client = client
+                async with anyio.create_task_group() as edges:
+                    for number, name in enumerate(home.edge_names, start=1):
+                        edges.start_soon(self._keep_edge, number, name)
+                    await self._await_edges()
+                    yield
+                    edges.cancel_scope.cancel()
+                await self._children.stop_all(grace=STOP_SECONDS)
+            servers.cancel_scope.cancel()
+
+    async def _end_leftovers(self) -> None:
+        """Stop what an earlier platform of this home left; its lifeline is cut, it is going."""
+        homes = [self._home.cluster(name) for name in (HUB, *self._home.edge_names)]
+        async with anyio.create_task_group() as tasks:
+            for folder in homes:
+                leftovers = Children(folder / "run", folder / "logs")
+                if leftovers.adopt():
+                    tasks.start_soon(partial(leftovers.stop_all, grace=STOP_SECONDS))
+
+    def _check_ports(self) -> None:
+        ports = self._home.ports
+        numbers = [
+            ports.hub(s) for s in ("kubernetes", "registry", "distribution", "git", "gateway")
+        ]
+        for number in range(1, self._home.edges + 1):
+            numbers += [ports.edge(number, surface) for surface in ("kubernetes", "gateway")]
+        for number in numbers:
+            with contextlib.closing(
+                web.listen(HOST, number, flag="--port-base (and a new --home)")
+            ):
+                pass
+
+    async def _start_surfaces(self, servers: anyio.abc.TaskGroup) -> None:
+        home, settings = self._home, self._settings
+        database = await anyio.to_thread.run_sync(
+            registry.open_database, f"sqlite:///{home.path / 'registry.sqlite'}"
+        )
+        await gitops.create(home.path / "git", REPOSITORY)
+        images = distribution.app(home.path / "images", settings.distribution)
+        repositories = gitops.app(home.path / "git", self._may_push, self._pushed)
+        surfaces: dict[str, ASGIApp] = {
+            "registry": self._open(registry.app(database, settings.registry), web.kubeflow_error),
+            "distribution": self._open(images, web.oci_errors),
+            "git": repositories,
+        }
+        for surface, application in surfaces.items():
+            sock = web.listen(HOST, home.ports.hub(surface), flag="--port-base")
+            await servers.start(partial(web.serve, application, sock, drain=2))
+
+    def _open(self, application: ASGIApp, shape: web.Shape) -> ASGIApp:
+        """Open on loopback, yet a wrong token is refused."""
+        return Guard(application, self._tokens(), lambda _identity, _scope: True, shape)
+
+    def _tokens(self) -> Tokens:
+        return Tokens([(self._home.token("admin"), Identity("admin"))])
+
+    def _may_push(self, authorization: str | None) -> bool:
+        return not self._tokens().identify(authorization).anonymous
+
+    async def _pushed(self, repository: str, branch: str, revision: Revision) -> None:
+        """Tell every Application that follows this branch, as a webhook would tell Argo CD."""
+        if self._client is None:
+            return
+        url = self._home.repository(repository)
+        for found in await self._client.list(APPLICATION):
+            source = found.get("spec", {}).get("source", {})
+            if source.get("repoURL") == url and source.get("targetRevision", "HEAD") in (
+                branch,
+                "HEAD",
+            ):
+                metadata = found["metadata"]
+                await self._client.merge(
+                    APPLICATION,
+                    metadata["name"],
+                    metadata.get("namespace", ""),
+                    {"metadata": {"annotations": {PUSHED_REVISION: revision}}},
+                )
+
+    def _hub(self) -> Cluster:
+        home = self._home
+        return Cluster(
+            name=HUB,
+            folder=home.path,
+            kubernetes=home.ports.hub("kubernetes"),
+            gateway=home.ports.hub("gateway"),
+            token=home.token("admin"),
+            leash=self._leash,
+            guests=tuple(
+                (home.token(name), Identity(f"system:cluster:{name}")) for name in home.edge_names
+            ),
+        )
+
+    async def _keep_edge(self, number: int, name: str) -> None:
+        home = self._home
+        cluster = Cluster(
+            name=name,
+            folder=home.cluster(name),
+            kubernetes=home.ports.edge(number, "kubernetes"),
+            gateway=home.ports.edge(number, "gateway"),
+            token=home.token(f"{name}-admin"),
+            hub=self._hub_kubeconfig(name),
+            leash=self._leash,
+        )
+        program = Program.towpath("cluster", name, cluster.to_config(), fds=self._leash.fds)
+        while True:
+            child = await self._children.start(program)
+            await child.wait()
+            log.warning(
+                "failed edge, starts anew",
+                extra=fields(cluster=name, log=self._children.tail(name, 1)),
+            )
+            await anyio.sleep(RESTART_SECONDS)
+
+    def _hub_kubeconfig(self, name: str) -> Path:
+        """An edge's kubeconfig of the hub: rights in its own namespace there, nothing else."""
+        path = self._home.cluster(name) / "hub.kubeconfig"
+        config = yaml.safe_load(self._home.kubeconfig().read_text())
+        config["users"][0]["user"] = {"token": self._home.token(name)}
+        write_atomic(path, yaml.safe_dump(config, sort_keys=False).encode(), mode=0o600)
+        return path
+
+    async def _await_edges(self) -> None:
+        """Wait until every edge's API answers, or tell why it does not."""
+        deadline = anyio.current_time() + EDGE_SECONDS
+        for name in self._home.edge_names:
+            while not await self._answers(name):
+                if anyio.current_time() > deadline:
+                    raise UnavailableError(
+                        f"cluster {name} did not start within {EDGE_SECONDS:g} s",
+                        hint=f"The end of its log: {self._children.tail(name, 3)}",
+                    )
+                await anyio.sleep(0.05)
+
+    async def _answers(self, name: str) -> bool:
+        kubeconfig = self._home.kubeconfig(name)
+        if self._children.get(name) is None or not kubeconfig.exists():
+            return False
+        try:
+            async with kube.Client(kubeconfig, timeout=2) as client:
+                await client.get(NAMESPACE, "default")
+        except TowpathError:
+            return False
+        return True
+
+
+async def _ensure_namespace(client: Writer, name: str) -> None:
+    try:
+        await client.get(NAMESPACE, name)
+    except NotFoundError:
+        await client.create(NAMESPACE, {"metadata": {"name": name}})

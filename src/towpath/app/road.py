@@ -1,0 +1,257 @@
+"""The whole road: what ``ship`` does, stage by stage, against a running platform.
+
+Every stage finds what an earlier run left and does only what is missing, so the same command
+finishes an interrupted job, and a job that is done changes nothing. The model registry is the
+account book: it says which bytes a version stands for.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_process
+
+from towpath import blob, serve, transfer
+from towpath.app.rollout import Target, await_endpoints
+from towpath.app.shelf import Shelf
+from towpath.app.shipment import Order, Progress, Shipment
+from towpath.blob import oci
+from towpath.blob.modelcar import push_model
+from towpath.errors import ConflictError, InvalidError, NotFoundError
+from towpath.gitops import Deployment, application, commit, files
+from towpath.kube import Writer
+from towpath.registry import Client as Registry
+from towpath.registry import Plain, plain, wire
+from towpath.spec.argocd import APPLICATION
+from towpath.spec.names import Digest, model_name, version_name
+from towpath.spec.registry import ModelArtifact, ModelVersion, RegisteredModel, Resource
+from towpath.spec.towpath import (
+    DIGEST_PROPERTY,
+    IMAGE_PROPERTY,
+    REVISION_PROPERTY,
+    SIZE_PROPERTY,
+    SOURCE_PROPERTY,
+)
+from towpath.telemetry import redact
+
+__all__ = ["Road"]
+
+MANAGER = "towpath-ship"
+AUTHOR = "Towpath <towpath@localhost>"
+
+
+@dataclass(frozen=True)
+class Road:
+    """The stages of one platform.
+
+    Args:
+        registry: The account book.
+        images: Where images are pushed to.
+        repository: URL of the git repository.
+        token: That may push there.
+        branch: That Applications follow.
+        hub: The hub's API.
+        shelf: Where model files lie.
+        targets: The clusters to run on.
+        namespace: Of the InferenceServices.
+    """
+
+    registry: Registry
+    images: oci.Client
+    repository: str
+    token: str = field(repr=False)
+    branch: str
+    hub: Writer
+    shelf: Shelf
+    targets: tuple[Target, ...]
+    namespace: str = "default"
+
+    async def ship(self, order: Order, progress: Progress) -> Shipment:
+        """Do the whole job.
+
+        Raises:
+            InvalidError: a name is not legal, or the source is no model.
+            ConflictError: the version stands for other bytes, and ``replace`` was not asked for.
+            NotFoundError: there is no such source.
+            UnavailableError: a surface does not answer, or an endpoint did not become ready; the
+                same order goes on from there.
+        """
+        shipment = Shipment(model_name(order.name), version_name(order.version))
+        run = partial(self._stage, shipment, progress)
+        with run("transfer") as say:
+            say(await self._transfer(order, shipment, progress))
+        with run("registry") as say:
+            say(await self._register(order, shipment))
+        with run("package") as say:
+            say(await self._package(shipment, progress))
+        with run("gitops") as say:
+            say(await self._commit(shipment))
+        with run("fleet") as say:
+            say(await self._assign(shipment))
+        with run("edge") as say:
+            say(await self._serve(order, shipment))
+        return shipment
+
+    @contextmanager
+    def _stage(
+        self, shipment: Shipment, progress: Progress, name: str
+    ) -> Iterator[Callable[[str], None]]:
+        said: list[str] = []
+        progress.begin(name)
+        begin = time.perf_counter()
+        yield said.append
+        seconds = time.perf_counter() - begin
+        shipment.stages.append((name, seconds))
+        progress.end(name, said[0], seconds)
+
+    async def _transfer(self, order: Order, shipment: Shipment, progress: Progress) -> str:
+        name, version = shipment.name, shipment.version
+        recorded = await self._recorded(shipment)
+        async with self.shelf.staging(name, version) as staged:
+            source = blob.reader(order.source)
+            target = blob.writer(str(staged))
+            copied = await transfer.copy(source, target, progress=progress.bytes)
+            if recorded and recorded != copied.digest and not order.replace:
+                raise ConflictError(
+                    f"{name} version {version} is already registered with other bytes "
+                    f"({recorded}, not {copied.digest})",
+                    hint="Ship it under a new --version, or overwrite this one with --replace.",
+                )
+            described = await _checked(staged)
+            if order.model_format not in (None, described["format"]):
+                raise InvalidError(
+                    f"{redact(order.source)} is a model of format {described['format']!r}, "
+                    f"not {order.model_format!r}",
+                    hint=f"Leave --format out, or say --format {described['format']}.",
+                )
+            place = self.shelf.place(name, version)
+            if recorded != copied.digest or not place.exists():
+                await self.shelf.put_in_place(staged, name, version)
+                shipment.changed = True
+        only = copied.files[0].path if len(copied.files) == 1 else ""
+        shipment.artifact_uri = (place / only).as_uri()
+        shipment.artifact_digest, shipment.size = copied.digest, copied.size
+        shipment.model_format = described["format"]
+        return f"{redact(order.source)} → {place}" if shipment.changed else f"{place} is up to date"
+
+    async def _recorded(self, shipment: Shipment) -> str | None:
+        """The digest that the registry has for this version; None when it has none."""
+        model = await self.registry.find_model(shipment.name)
+        version = await self.registry.find_version(_id(model), shipment.version) if model else None
+        if version is None:
+            return None
+        artifact = await self.registry.find_artifact(_id(version), shipment.name)
+        digest = plain(artifact.customProperties).get(DIGEST_PROPERTY) if artifact else None
+        return str(digest) if digest else None
+
+    async def _register(self, order: Order, shipment: Shipment) -> str:
+        facts: dict[str, Plain] = {
+            DIGEST_PROPERTY: shipment.artifact_digest,
+            SIZE_PROPERTY: shipment.size,
+            SOURCE_PROPERTY: redact(order.source),
+        }
+        model = await self.registry.upsert_model(RegisteredModel(name=shipment.name))
+        version = await self.registry.upsert_version(
+            ModelVersion(name=shipment.version, registeredModelId=_id(model))
+        )
+        artifact = await self.registry.upsert_artifact(
+            _id(version),
+            ModelArtifact(
+                name=shipment.name,
+                uri=shipment.artifact_uri,
+                state="LIVE",
+                modelFormatName=shipment.model_format,
+                customProperties=wire(facts),
+            ),
+        )
+        if plain(artifact.customProperties).get(DIGEST_PROPERTY) != shipment.artifact_digest:
+            artifact = await self.registry.update_artifact(
+                _id(artifact), state="LIVE", uri=shipment.artifact_uri, properties=facts
+            )
+        shipment.ids = (_id(model), _id(version), _id(artifact))
+        return f"model {_id(model)}, version {_id(version)}, artifact {_id(artifact)}"
+
+    async def _package(self, shipment: Shipment, progress: Progress) -> str:
+        name, version = shipment.name, shipment.version
+        before = await self._tagged(name, version)
+        files_of = blob.reader(str(self.shelf.place(name, version)))
+        shipment.image, manifest = await push_model(
+            files_of, self.images, name, version, progress=progress.bytes
+        )
+        shipment.changed |= before != manifest["digest"]
+        await self._note(shipment, IMAGE_PROPERTY, shipment.image)
+        return shipment.image
+
+    async def _tagged(self, repository: str, tag: str) -> Digest | None:
+        try:
+            return (await self.images.resolve(repository, tag))["digest"]
+        except NotFoundError:
+            return None
+
+    async def _commit(self, shipment: Shipment) -> str:
+        wanted: dict[str, bytes] = {}
+        for target in self.targets:
+            wanted |= files(self._deployment(shipment), target.cluster)
+        clusters = ", ".join(target.cluster for target in self.targets)
+        made = await commit(
+            self.repository,
+            self.token,
+            self.branch,
+            lambda _: wanted,
+            f"Run {shipment.name} {shipment.version} on {clusters}\n\n{shipment.image}\n",
+            AUTHOR,
+        )
+        shipment.revision = made.revision
+        shipment.changed |= made.changed
+        await self._note(shipment, REVISION_PROPERTY, made.revision)
+        return f"{made.revision[:12]} on {self.branch}" + ("" if made.changed else " (no change)")
+
+    async def _assign(self, shipment: Shipment) -> str:
+        deployment = self._deployment(shipment)
+        for target in self.targets:
+            wanted = application(target.cluster, deployment, self.repository, self.branch)
+            await self.hub.apply(APPLICATION, wanted, MANAGER)
+        return ", ".join(f"{target.cluster}-{shipment.name}" for target in self.targets)
+
+    async def _serve(self, order: Order, shipment: Shipment) -> str:
+        shipment.endpoints = await await_endpoints(
+            self.hub, self.targets, shipment.name, shipment.image, patience=order.patience
+        )
+        return ", ".join(endpoint.url for endpoint in shipment.endpoints)
+
+    async def _note(self, shipment: Shipment, key: str, value: str) -> None:
+        """Write a link of the chain into the account book, once."""
+        await self.registry.update_version(shipment.ids[1], properties={key: value})
+
+    def _deployment(self, shipment: Shipment) -> Deployment:
+        model, version, _ = shipment.ids
+        return Deployment(
+            name=shipment.name,
+            namespace=self.namespace,
+            model_format=shipment.model_format,
+            image=shipment.image,
+            version=shipment.version,
+            labels={
+                "modelregistry.opendatahub.io/registered-model-id": model,
+                "modelregistry.opendatahub.io/model-version-id": version,
+            },
+        )
+
+
+async def _checked(folder: Path) -> serve.Description:
+    """What the files are, found out by loading them in a process that may die of it."""
+    try:
+        return await anyio.to_process.run_sync(serve.check, folder)
+    except anyio.BrokenWorkerProcess as exc:
+        raise InvalidError(
+            "the model's files bring the runtime down when it loads them",
+            hint="They are damaged, or made for another runtime.",
+        ) from exc
+
+
+def _id(entity: Resource) -> str:
+    return entity.id or ""

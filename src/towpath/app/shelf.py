@@ -1,0 +1,60 @@
+"""Where shipped model files lie in the home: ``models/<name>/<version>/``, whole or not at all."""
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+
+__all__ = ["Shelf"]
+
+
+class Shelf:
+    """The model files of a home.
+
+    Args:
+        folder: ``HOME/models``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def place(self, name: str, version: str) -> Path:
+        """The folder of one version, there or not."""
+        return self._folder / name / version
+
+    @asynccontextmanager
+    async def staging(self, name: str, version: str) -> AsyncIterator[Path]:
+        """An empty folder beside the place; what is not put in place is gone afterwards.
+
+        Leftovers of a run that was killed are removed first.
+        """
+        part = self._folder / name / f".{version}.part"
+        await anyio.to_thread.run_sync(_remove, part)
+        part.mkdir(parents=True)
+        try:
+            yield part
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(_remove, part)
+
+    async def put_in_place(self, staged: Path, name: str, version: str) -> Path:
+        """Make a staged folder the version's; files that were there before are gone."""
+        place = self.place(name, version)
+        await anyio.to_thread.run_sync(_swap, staged, place)
+        return place
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _swap(staged: Path, place: Path) -> None:
+    old = place.with_name(f".{place.name}.old")
+    _remove(old)
+    if place.exists():
+        place.rename(old)
+    staged.rename(place)
+    _remove(old)

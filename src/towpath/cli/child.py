@@ -1,0 +1,58 @@
+"""``python -m towpath child ROLE NAME``: our own processes, started by their owner only.
+
+The configuration comes as one JSON object on standard input. None means that the owner died
+before it could remember this process, so nobody would ever find it: it ends at once.
+"""
+
+import importlib
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+import anyio
+
+from towpath.errors import TowpathError, first_known
+from towpath.telemetry import fields
+
+__all__ = ["run"]
+
+ROLES: Final = {
+    "cluster": "towpath.app.cluster",
+    "gateway": "towpath.app.gateway",
+    "runtime": "towpath.app.runtime",
+}
+
+log = logging.getLogger(__name__)
+
+
+def run(role: str, name: str) -> None:
+    """Be the process of that role."""
+    from towpath.cli.main import log_to_stderr
+
+    log_to_stderr(level=logging.INFO)
+    text = sys.stdin.buffer.read()
+    if not text:
+        sys.exit(0)
+    config: Mapping[str, Any] = json.loads(text)
+    try:
+        anyio.run(_run, ROLES[role], config)
+    except (TowpathError, BaseExceptionGroup) as error:
+        known = first_known(error)
+        if known is None:
+            raise
+        log.error("failed process", extra=fields(role=role, name=name))  # noqa: TRY400
+        sys.stderr.write(f"{known.message}. {known.hint}".strip() + "\n")
+        sys.exit(known.exit_code)
+
+
+async def _run(module: str, config: Mapping[str, Any]) -> None:
+    from towpath.app.stopping import until_told
+
+    stop = anyio.Event()
+    main = importlib.import_module(module).run
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(until_told, stop, config.get("lifeline"))
+        await main(config, stop)
+        tasks.cancel_scope.cancel()

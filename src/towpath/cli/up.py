@@ -1,0 +1,72 @@
+"""``towpath up``: run a platform in the foreground."""
+
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import typer
+
+from towpath.cli.main import HomeOption, default_home, log_to_stderr
+from towpath.cli.output import Output, OutputOption, emit, endpoints_table, talk
+
+__all__ = ["add_to"]
+
+
+def add_to(cli: typer.Typer) -> None:
+    """Register the command."""
+    cli.command("up", epilog="Example: towpath up --home ./site --edges 2")(up)
+
+
+def up(
+    context: typer.Context,
+    home: HomeOption = None,
+    edges: Annotated[
+        int | None,
+        typer.Option(
+            "--edges",
+            min=0,
+            max=200,
+            help="Edge clusters to run (default: as before, none for a new home).",
+            show_default=False,
+        ),
+    ] = None,
+    port_base: Annotated[
+        int | None,
+        typer.Option(
+            "--port-base",
+            help="First port; a home keeps it for life (default: the well-known ports).",
+            show_default=False,
+        ),
+    ] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Start the hub and its edges in the foreground; Ctrl-C stops all of it.
+
+    Everything that lasts is in the home folder, and comes back with the next start.
+    """
+    import logging
+
+    log_to_stderr(debug=context.obj["debug"], level=logging.WARNING)
+    anyio.run(_up, home or default_home(), edges, port_base, output)
+
+
+async def _up(path: Path, edges: int | None, port_base: int | None, output: Output) -> None:
+    from towpath.app.home import Home
+    from towpath.app.platform import Platform
+    from towpath.app.stopping import until_told
+    from towpath.settings import Settings
+
+    opened = Home.make(path, port_base=port_base, edges=edges)
+    stop = anyio.Event()
+    with opened.locked():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(until_told, stop)
+            async with Platform(opened, Settings()).running():
+                if output is Output.json:
+                    emit({"ready": True, "home": str(opened.path)})
+                else:
+                    endpoints_table(opened)
+                    talk("Ready. Ctrl-C stops all of it; 'towpath status' shows what runs.")
+                await stop.wait()
+                talk("Stopping …")
+            tasks.cancel_scope.cancel()

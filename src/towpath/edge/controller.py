@@ -1,0 +1,259 @@
+"""InferenceService → processes behind the gateway: carries out the plan, writes the status.
+
+One run looks at the service, its processes and its route afresh, does the next steps of the plan
+and says when to look again. Running processes are never touched before their successor answers.
+"""
+
+import logging
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+import anyio
+import anyio.abc
+
+from towpath.edge import plan as planning
+from towpath.edge.ingress import Ingress
+from towpath.edge.plan import Desired, Instance, SpecError
+from towpath.edge.runtime import RUNTIME, Runtimes
+from towpath.edge.status import Failure, Standing, status_of
+from towpath.errors import NotFoundError, TowpathError, UnavailableError
+from towpath.kube import After, Controller, Request, Watch, Writer, write_status
+from towpath.process import Child
+from towpath.settings import Edge
+from towpath.spec.kserve import INFERENCE_SERVICE
+from towpath.spec.kube import Object
+from towpath.spec.names import Digest, ImageRef
+from towpath.spec.towpath import MIRROR
+from towpath.telemetry import fields
+
+__all__ = ["ModelStore", "Services"]
+
+log = logging.getLogger(__name__)
+
+SOON: Final = After(0.05)
+"""Between two looks at a runtime that is loading: a small model takes a third of a second."""
+LONGEST_PAUSE: Final = 60.0
+"""Seconds between starts of a runtime that keeps failing."""
+
+
+class ModelStore(Protocol):
+    """Model files on this machine, by the digest of their image."""
+
+    def folder(self, digest: Digest) -> Path | None:
+        """Where the files lie; None when they are not here."""
+        ...
+
+    async def fetch(self, image: ImageRef) -> None:
+        """Bring an image's files here, verified, or raise one of the five errors."""
+        ...
+
+
+@dataclass
+class _Trouble:
+    """What went wrong with a revision, and when to try again."""
+
+    failure: Failure
+    count: int
+    until: float
+
+
+@dataclass
+class Services:
+    """Keeps every InferenceService of a cluster running and routed.
+
+    Args:
+        client: The cluster's API.
+        store: Where model files come from.
+        runtimes: The runtime processes.
+        ingress: The gateway.
+        settings: Times.
+    """
+
+    client: Writer
+    store: ModelStore
+    runtimes: Runtimes
+    ingress: Ingress
+    settings: Edge
+    _trouble: dict[Request, _Trouble] = field(default_factory=dict)
+    _starting: dict[str, float] = field(default_factory=dict)
+    _tasks: anyio.abc.TaskGroup | None = None
+
+    def __post_init__(self) -> None:
+        self.controller = Controller(
+            "inferenceservices",
+            self.client,
+            (Watch(INFERENCE_SERVICE),),
+            self.reconcile,
+            resync=self.settings.resync_seconds,
+        )
+
+    async def run(self, adopted: list[Child]) -> None:
+        """Work until cancelled; what runs already goes on answering meanwhile."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            for child in adopted:
+                self._listen(child)
+            for namespace, name in self.runtimes.services() | self.ingress.services():
+                self.controller.ask(Request(namespace, name))
+            await self.controller.run()
+
+    async def reconcile(self, request: Request) -> After | None:
+        """One look at one service."""
+        service = await self._service(request)
+        instances = await self.runtimes.instances(*request)
+        if service is None:
+            self._trouble.pop(request, None)
+            routed = self.ingress.upstream(*request)
+            steps = planning.plan(None, instances, local=False, routed=routed)
+            await self._carry_out(request, steps)
+            return None
+        if MIRROR in service["metadata"].get("annotations", {}):
+            return None
+        try:
+            wanted = planning.desired(service)
+        except SpecError as exc:
+            failure = Failure(exc.failure, _sentence(exc))
+            await self._report(service, self._standing(request, instances, None, failure))
+            return None
+        await self.ingress.expect(*request)
+        return await self._bring_about(request, service, wanted, instances)
+
+    async def _bring_about(
+        self, request: Request, service: Object, wanted: Desired, instances: list[Instance]
+    ) -> After | None:
+        self._notice_deaths(request, wanted, instances)
+        steps = planning.plan(
+            wanted,
+            instances,
+            local=self.store.folder(wanted.digest) is not None,
+            routed=self.ingress.upstream(*request),
+        )
+        again: After | None = None
+        passing: UnavailableError | None = None
+        pause = self._pause(request)
+        if pause and any(isinstance(step, planning.Fetch | planning.Start) for step in steps):
+            again = After(pause)
+        else:
+            if "status" not in service:
+                service = await self._report(service, self._standing(request, instances, wanted))
+            try:
+                again = await self._carry_out(request, steps)
+            except UnavailableError as exc:
+                passing = exc
+            except TowpathError as exc:
+                self._fail(request, Failure("ModelLoadFailed", _sentence(exc)))
+                again = After(self._pause(request))
+            instances = await self.runtimes.instances(*request)
+        trouble = self._trouble.get(request)
+        failure = trouble.failure if trouble else None
+        standing = self._standing(request, instances, wanted, failure)
+        if standing.settled:
+            self._trouble.pop(request, None)
+            standing = replace(standing, failure=None)
+        if passing is not None:
+            standing = replace(standing, progress=_sentence(passing))
+        await self._report(service, standing)
+        if passing is not None:
+            raise passing
+        return again
+
+    async def _carry_out(self, request: Request, steps: list[planning.Step]) -> After | None:
+        """Do the steps; the answer says whether to look again soon."""
+        again: After | None = None
+        for step in steps:
+            match step:
+                case planning.Fetch(image):
+                    await self.store.fetch(image)
+                case planning.Start(wanted):
+                    await self._start(wanted)
+                    again = SOON
+                case planning.Await(instance):
+                    again = await self._await(request, instance)
+                case planning.Route(instance):
+                    await self.ingress.route(*request, instance)
+                    target = instance.process if instance else "nobody"
+                    log.info("moved traffic", extra=fields(service="/".join(request), to=target))
+                case planning.Retire(instance):
+                    await self.ingress.idle(instance.address, within=self.settings.drain_seconds)
+                    await self.runtimes.stop(instance.process, grace=self.settings.drain_seconds)
+        return again
+
+    async def _start(self, wanted: Desired) -> None:
+        folder = self.store.folder(wanted.digest)
+        if folder is None:
+            raise UnavailableError(f"the files of {wanted.image} went away")
+        self._starting[wanted.process] = anyio.current_time() + self.settings.start_seconds
+        self._listen(await self.runtimes.start(wanted, folder))
+
+    async def _await(self, request: Request, instance: Instance) -> After:
+        limit = self.settings.start_seconds
+        deadline = self._starting.setdefault(instance.process, anyio.current_time() + limit)
+        if anyio.current_time() >= deadline:
+            self._starting.pop(instance.process)
+            await self.runtimes.stop(instance.process, grace=1)
+            self._fail(request, Failure("RuntimeUnhealthy", f"not ready within {limit:g} s"))
+        return SOON
+
+    def _notice_deaths(self, request: Request, wanted: Desired, instances: list[Instance]) -> None:
+        if wanted.process not in self._starting:
+            return
+        current = next((i for i in instances if i.process == wanted.process), None)
+        if current is None:
+            words = self.runtimes.last_words(wanted.process)
+            self._fail(request, Failure("ModelLoadFailed", words or "the runtime ended"))
+        if current is None or current.ready:
+            self._starting.pop(wanted.process)
+
+    def _fail(self, request: Request, failure: Failure) -> None:
+        before = self._trouble.get(request)
+        count = before.count + 1 if before else 1
+        pause = min(LONGEST_PAUSE, 2.0 ** (count - 1))
+        self._trouble[request] = _Trouble(failure, count, anyio.current_time() + pause)
+        log.warning(
+            "failed to run service",
+            extra=fields(service="/".join(request), reason=failure.reason, error=failure.message),
+        )
+
+    def _pause(self, request: Request) -> float:
+        trouble = self._trouble.get(request)
+        return max(0.0, trouble.until - anyio.current_time()) if trouble else 0.0
+
+    def _standing(
+        self,
+        request: Request,
+        instances: list[Instance],
+        wanted: Desired | None,
+        failure: Failure | None = None,
+    ) -> Standing:
+        upstream = self.ingress.upstream(*request)
+        routed = next((i for i in instances if i.address == upstream and i.ready), None)
+        return Standing(wanted, routed, self.ingress.url, RUNTIME, failure)
+
+    async def _report(self, service: Object, standing: Standing) -> Object:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        status = status_of(service, standing, now)
+        return await write_status(self.client, INFERENCE_SERVICE, service, status)
+
+    async def _service(self, request: Request) -> Object | None:
+        try:
+            return await self.client.get(INFERENCE_SERVICE, request.name, request.namespace)
+        except NotFoundError:
+            return None
+
+    def _listen(self, child: Child) -> None:
+        """Have the service looked at again when one of its processes ends."""
+        if child.facts.get("role") != "runtime" or self._tasks is None:
+            return
+        request = Request(child.facts["namespace"], child.facts["service"])
+
+        async def listen() -> None:
+            await child.wait()
+            self.controller.ask(request)
+
+        self._tasks.start_soon(listen)
+
+
+def _sentence(error: TowpathError) -> str:
+    return f"{error.message}. {error.hint}" if error.hint else error.message

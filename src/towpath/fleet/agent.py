@@ -1,0 +1,195 @@
+"""The pull agent: an edge's one link to the hub.
+
+Downwards it mirrors the Applications that the hub keeps for this cluster (hub namespace = cluster
+name) into the edge's own API, where the sync takes them over. Upwards it reports their status and
+reflects the edge's InferenceServices, read-only, into the same hub namespace. Each direction is a
+level-based loop; while the hub is away the edge goes on with what it has.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from towpath.errors import InvalidError, NotFoundError
+from towpath.kube import Controller, Reader, Request, Watch, Writer, write_status
+from towpath.spec.argocd import APPLICATION, PULL_TO_MANAGED_CLUSTER, SKIP_RECONCILE
+from towpath.spec.kserve import INFERENCE_SERVICE
+from towpath.spec.kube import NAMESPACE, Kind, Object, ObjectMeta
+from towpath.spec.towpath import CLUSTER_LABEL, MIRROR
+
+__all__ = ["APPLICATIONS", "PRUNE_FINALIZER", "PullAgent", "mirror_name"]
+
+APPLICATIONS: Final = "argocd"
+"""The edge's namespace that holds its Applications, where Argo CD would look for them."""
+PRUNE_FINALIZER: Final = "resources-finalizer.argocd.argoproj.io"
+"""With it, deleting an Application takes what it deployed along."""
+RESYNC: Final = 300.0
+"""Seconds between two full looks; watches tell everything else at once."""
+
+
+@dataclass(frozen=True)
+class PullAgent:
+    """Mirrors one cluster's Applications down and its state up.
+
+    Args:
+        cluster: The cluster's name, and its namespace on the hub.
+        hub: The hub's API; needs rights in that namespace only.
+        edge: The edge's own API.
+    """
+
+    cluster: str
+    hub: Writer
+    edge: Writer
+
+    def controllers(self) -> tuple[Controller, ...]:
+        """The loops to run: assignments down, Application status up, services up."""
+        return (
+            Controller(
+                "pull",
+                self.hub,
+                (Watch(APPLICATION, self.cluster),),
+                self.pull,
+                resync=RESYNC,
+            ),
+            Controller(
+                "report-applications",
+                self.edge,
+                (Watch(APPLICATION, APPLICATIONS),),
+                self.report_application,
+                resync=RESYNC,
+            ),
+            Controller(
+                "report-services",
+                self.edge,
+                (Watch(INFERENCE_SERVICE),),
+                self.report_service,
+                resync=RESYNC,
+            ),
+        )
+
+    async def sweep(self) -> None:
+        """Forget what ended while nobody looked: mirrors whose original is gone, on either side."""
+        for mirror in await self.edge.list(APPLICATION, APPLICATIONS):
+            if _is_mirror(mirror):
+                await self.pull(Request(self.cluster, mirror["metadata"]["name"]))
+        for mirror in await self.hub.list(INFERENCE_SERVICE, self.cluster):
+            if (origin := _origin(mirror)) is not None:
+                await self.report_service(origin)
+
+    async def pull(self, request: Request) -> None:
+        """Make the edge's copy of one Application like the hub's."""
+        assigned = await _find(self.hub, APPLICATION, request)
+        mirrored = await _find(self.edge, APPLICATION, Request(APPLICATIONS, request.name))
+        if assigned is None or "deletionTimestamp" in assigned["metadata"]:
+            if mirrored is not None and _is_mirror(mirrored):
+                await self.edge.delete(APPLICATION, request.name, APPLICATIONS)
+            return
+        desired = _downwards(assigned)
+        if mirrored is None:
+            await _ensure_namespace(self.edge, APPLICATIONS)
+            await self.edge.create(APPLICATION, desired)
+        elif not _same(mirrored, desired):
+            desired["metadata"]["resourceVersion"] = mirrored["metadata"]["resourceVersion"]
+            await self.edge.replace(APPLICATION, {**mirrored, **desired})
+        await self.report_application(Request(APPLICATIONS, request.name))
+
+    async def report_application(self, request: Request) -> None:
+        """Write the status of the edge's copy into the hub's Application."""
+        mirrored = await _find(self.edge, APPLICATION, request)
+        assigned = await _find(self.hub, APPLICATION, Request(self.cluster, request.name))
+        if mirrored is None or assigned is None or not _is_mirror(mirrored):
+            return
+        if status := mirrored.get("status"):
+            await write_status(self.hub, APPLICATION, assigned, status)
+
+    async def report_service(self, request: Request) -> None:
+        """Reflect one InferenceService of the edge in the hub's namespace of this cluster."""
+        name = mirror_name(request)
+        original = await _find(self.edge, INFERENCE_SERVICE, request)
+        mirror = await _find(self.hub, INFERENCE_SERVICE, Request(self.cluster, name))
+        if mirror is not None and _origin(mirror) != request:
+            raise InvalidError(
+                f"InferenceService {name!r} in the hub's namespace {self.cluster!r} is not the "
+                f"mirror of {request.namespace}/{request.name}",
+                hint="That namespace is for mirrors of the cluster's services; rename one.",
+            )
+        if original is None:
+            if mirror is not None:
+                await self.hub.delete(INFERENCE_SERVICE, name, self.cluster)
+            return
+        desired = _upwards(original, self.cluster, name)
+        if mirror is None:
+            mirror = await self.hub.create(INFERENCE_SERVICE, desired)
+        elif not _same(mirror, desired):
+            desired["metadata"]["resourceVersion"] = mirror["metadata"]["resourceVersion"]
+            mirror = await self.hub.replace(INFERENCE_SERVICE, {**mirror, **desired})
+        if status := original.get("status"):
+            await write_status(self.hub, INFERENCE_SERVICE, mirror, status)
+
+
+def mirror_name(original: Request) -> str:
+    """What the hub calls a service of an edge: namespaces other than ``default`` go in front."""
+    return (
+        original.name
+        if original.namespace == "default"
+        else f"{original.namespace}-{original.name}"
+    )
+
+
+def _downwards(assigned: Object) -> Object:
+    source = assigned["metadata"]
+    annotations = dict(source.get("annotations", {}))
+    annotations.pop(SKIP_RECONCILE, None)
+    labels = dict(source.get("labels", {}))
+    labels.pop(PULL_TO_MANAGED_CLUSTER, None)
+    metadata: ObjectMeta = {
+        "name": source["name"],
+        "namespace": APPLICATIONS,
+        "labels": labels,
+        "annotations": {**annotations, MIRROR: f"hub/{source.get('namespace', '')}"},
+        "finalizers": [PRUNE_FINALIZER],
+    }
+    return {"metadata": metadata, "spec": assigned.get("spec", {})}
+
+
+def _upwards(original: Object, cluster: str, name: str) -> Object:
+    source = original["metadata"]
+    metadata: ObjectMeta = {
+        "name": name,
+        "namespace": cluster,
+        "labels": {**source.get("labels", {}), CLUSTER_LABEL: cluster},
+        "annotations": {
+            **source.get("annotations", {}),
+            MIRROR: f"{cluster}/{source.get('namespace', '')}/{source['name']}",
+        },
+    }
+    return {"metadata": metadata, "spec": original.get("spec", {})}
+
+
+def _same(found: Object, desired: Object) -> bool:
+    have, want = found["metadata"], desired["metadata"]
+    return (
+        found.get("spec") == desired.get("spec")
+        and have.get("labels", {}) == want.get("labels", {})
+        and have.get("annotations", {}) == want.get("annotations", {})
+    )
+
+
+def _is_mirror(obj: Object) -> bool:
+    return MIRROR in obj["metadata"].get("annotations", {})
+
+
+def _origin(mirror: Object) -> Request | None:
+    parts = mirror["metadata"].get("annotations", {}).get(MIRROR, "").split("/")
+    return Request(parts[1], parts[2]) if len(parts) == 3 else None
+
+
+async def _find(api: Reader, kind: Kind, request: Request) -> Object | None:
+    try:
+        return await api.get(kind, request.name, request.namespace)
+    except NotFoundError:
+        return None
+
+
+async def _ensure_namespace(api: Writer, name: str) -> None:
+    if await _find(api, NAMESPACE, Request("", name)) is None:
+        await api.create(NAMESPACE, {"metadata": {"name": name}})
