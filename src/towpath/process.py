@@ -35,6 +35,9 @@ __all__ = ["Child", "Children", "Lifeline", "Program", "lifeline_cut", "locked",
 
 log = logging.getLogger(__name__)
 
+_started: "list[subprocess.Popen[bytes]]" = []
+"""What this process started and may still run: some outlive their :class:`Children`, by design."""
+
 POLL: Final = 0.1
 """Seconds between two looks at an adopted process: nobody tells its exit to a foreign parent."""
 LOG_BYTES: Final = 10 * 1024 * 1024
@@ -209,7 +212,7 @@ class Children:
             child = _read_state(path)
             if child is None or not child.alive:
                 path.unlink(missing_ok=True)
-            elif child.name not in self._running:
+            elif self.get(child.name) is None:
                 self._running[child.name] = child
                 log.info("adopted process", extra=fields(process=child.name, pid=child.pid))
         return list(self)
@@ -244,6 +247,7 @@ class Children:
                 raise UnavailableError(
                     f"process {program.name!r} cannot be started: {exc}"
                 ) from exc
+        _started[:] = [one for one in (*_started, process) if one.poll() is None]
         started = _start_time(process.pid) or ""
         child = Child(program.name, process.pid, started, dict(program.facts), process)
         state = {"pid": child.pid, "started": child.started, "facts": child.facts}

@@ -16,11 +16,10 @@ from towpath.testing import MemoryCluster
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(params=["memory"])
-async def api(request: pytest.FixtureRequest) -> AsyncIterator[Writer]:
+@pytest.fixture
+async def api() -> Writer:
     """One API after the other, each with a namespace ``models``."""
-    cluster = MemoryCluster(("default", "models"))
-    yield cluster
+    return MemoryCluster(("default", "models"))
 
 
 def config(name: str = "a", data: dict[str, str] | None = None, **metadata: Any) -> Object:

@@ -110,7 +110,9 @@ class Database:
             if found == 0:
                 db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
             # Revision 0 means "any" on the wire, so the first change is 2 and an empty store 1.
-            oldest, newest = db.execute("SELECT min(revision), max(revision) FROM changes").fetchone()
+            oldest, newest = db.execute(
+                "SELECT min(revision), max(revision) FROM changes"
+            ).fetchone()
             self.floor: int = 1 if oldest is None else oldest - 1
             self.revision: int = 1 if newest is None else newest
 
@@ -152,7 +154,7 @@ class Database:
     def page(
         self, resource: str, namespace: str, after: tuple[str, str], limit: int | None
     ) -> Listing:
-        """Records of a resource that follow ``after`` (namespace, name); ``""`` is any namespace."""
+        """Records of a resource that follow ``after`` (namespace, name); ``""`` is any."""
         query = "SELECT namespace, name, revision, data FROM objects WHERE resource=?"
         values: list[object] = [resource]
         if namespace:
@@ -296,7 +298,9 @@ def _present(db: sqlite3.Connection, address: Address) -> bool:
 
 
 def _occupied(db: sqlite3.Connection, where: Address) -> bool:
-    field, value = ("resource", where.resource) if where.resource else ("namespace", where.namespace)
+    field, value = (
+        ("resource", where.resource) if where.resource else ("namespace", where.namespace)
+    )
     query = f"SELECT 1 FROM objects WHERE {field}=? LIMIT 1"  # noqa: S608 - one of two names
     return db.execute(query, (value,)).fetchone() is not None
 

@@ -96,16 +96,12 @@ def tracked(old: JsonObject, new: JsonObject, by: Manager, topology: Topology) -
         topology: How the kind's lists and maps merge.
     """
     before, after = flatten(old, topology), flatten(new, topology)
-    changed = frozenset(
-        path for path, value in after.items() if before.get(path, _ABSENT) != value
-    )
+    changed = frozenset(path for path, value in after.items() if before.get(path, _ABSENT) != value)
     removed = before.keys() - after.keys()
     entries = _entries(new.get("metadata") or {})
     if changed or removed:
         mine = next((e for e in entries if e.same(by, "Update")), None)
-        entries = [
-            e if e is mine else _Entry(e.raw, e.fields - changed - removed) for e in entries
-        ]
+        entries = [e if e is mine else _Entry(e.raw, e.fields - changed - removed) for e in entries]
         fields = (mine.fields if mine else frozenset()) | changed
         entries = [e for e in entries if e is not mine]
         entries.append(_entry(by, "Update", fields & after.keys()))

@@ -1,4 +1,4 @@
-"""The kinds that every cluster has, as records: kept and told, with nobody here who acts on them."""
+"""The kinds that every cluster has, as records: nobody here acts on them."""
 
 from datetime import datetime
 from typing import Final
@@ -101,12 +101,22 @@ def _terminating(path: str) -> Column:
 
 
 NAMESPACES: Final = Resource(
-    NAMESPACE, "namespace", ("ns",), columns=(_terminating("Status"), AGE), status=True,
-    selectable=("status.phase",), topology=_conditions(),
+    NAMESPACE,
+    "namespace",
+    ("ns",),
+    columns=(_terminating("Status"), AGE),
+    status=True,
+    selectable=("status.phase",),
+    topology=_conditions(),
 )
 DEFINITION: Final = Resource(
-    CRD, "customresourcedefinition", ("crd", "crds"), ("api-extensions",),
-    columns=(Column("Created At", ".metadata.creationTimestamp"),), status=True, generation=True,
+    CRD,
+    "customresourcedefinition",
+    ("crd", "crds"),
+    ("api-extensions",),
+    columns=(Column("Created At", ".metadata.creationTimestamp"),),
+    status=True,
+    generation=True,
     topology=Topology({("spec", "versions"): ("name",), ("status", "conditions"): ("type",)}),
 )
 
@@ -115,53 +125,105 @@ BUILTIN: Final = (
     DEFINITION,
     Resource(CONFIG_MAP, "configmap", ("cm",), columns=(_count("data", "binaryData"), AGE)),
     Resource(
-        SECRET, "secret", columns=(Column("Type", ".type"), _count("data"), AGE),
+        SECRET,
+        "secret",
+        columns=(Column("Type", ".type"), _count("data"), AGE),
         selectable=("type",),
     ),
     Resource(
-        SERVICE, "service", ("svc",), ("all",), status=True,
+        SERVICE,
+        "service",
+        ("svc",),
+        ("all",),
+        status=True,
         columns=(
-            Column("Type", ".spec.type"), Column("Cluster-IP", _cluster_ip),
-            Column("External-IP", _external), Column("Port(s)", _ports), AGE,
+            Column("Type", ".spec.type"),
+            Column("Cluster-IP", _cluster_ip),
+            Column("External-IP", _external),
+            Column("Port(s)", _ports),
+            AGE,
         ),
-        topology=Topology({
-            ("spec", "ports"): ("port", "protocol"), ("status", "conditions"): ("type",),
-        }),
+        topology=Topology(
+            {
+                ("spec", "ports"): ("port", "protocol"),
+                ("status", "conditions"): ("type",),
+            }
+        ),
     ),
     Resource(
-        SERVICE_ACCOUNT, "serviceaccount", ("sa",), columns=(_count("secrets"), AGE),
+        SERVICE_ACCOUNT,
+        "serviceaccount",
+        ("sa",),
+        columns=(_count("secrets"), AGE),
         topology=Topology({("secrets",): ("name",)}),
     ),
     Resource(
-        EVENT, "event", ("ev",),
+        EVENT,
+        "event",
+        ("ev",),
         columns=(
-            Column("Last Seen", _last_seen), Column("Type", ".type"), Column("Reason", ".reason"),
-            Column("Object", _involved), Column("Message", ".message"),
+            Column("Last Seen", _last_seen),
+            Column("Type", ".type"),
+            Column("Reason", ".reason"),
+            Column("Object", _involved),
+            Column("Message", ".message"),
             Column("Count", ".count", "integer", 1),
         ),
         selectable=(
-            *(f"involvedObject.{f}" for f in (
-                "apiVersion", "fieldPath", "kind", "name", "namespace", "resourceVersion", "uid",
-            )),
-            "reason", "reportingComponent", "source", "type",
+            *(
+                f"involvedObject.{f}"
+                for f in (
+                    "apiVersion",
+                    "fieldPath",
+                    "kind",
+                    "name",
+                    "namespace",
+                    "resourceVersion",
+                    "uid",
+                )
+            ),
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
         ),
     ),
     Resource(LEASE, "lease", columns=(Column("Holder", ".spec.holderIdentity"), AGE)),
     Resource(
-        _POD, "pod", ("po",), ("all",), status=True, topology=_pod_topology(),
+        _POD,
+        "pod",
+        ("po",),
+        ("all",),
+        status=True,
+        topology=_pod_topology(),
         columns=(
-            Column("Ready", _ready), _terminating("Status"), Column("Restarts", _restarts), AGE,
-            Column("IP", ".status.podIP", priority=1), Column("Node", ".spec.nodeName", priority=1),
+            Column("Ready", _ready),
+            _terminating("Status"),
+            Column("Restarts", _restarts),
+            AGE,
+            Column("IP", ".status.podIP", priority=1),
+            Column("Node", ".spec.nodeName", priority=1),
         ),
-        selectable=("spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName", "status.phase"),
+        selectable=(
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.serviceAccountName",
+            "status.phase",
+        ),
     ),
     Resource(
-        _CLAIM, "persistentvolumeclaim", ("pvc",), status=True, topology=_conditions(),
+        _CLAIM,
+        "persistentvolumeclaim",
+        ("pvc",),
+        status=True,
+        topology=_conditions(),
         columns=(
-            _terminating("Status"), Column("Volume", ".spec.volumeName"),
+            _terminating("Status"),
+            Column("Volume", ".spec.volumeName"),
             Column("Capacity", ".status.capacity.storage"),
             Column("Access Modes", ".spec.accessModes[*]"),
-            Column("StorageClass", ".spec.storageClassName"), AGE,
+            Column("StorageClass", ".spec.storageClassName"),
+            AGE,
         ),
     ),
 )

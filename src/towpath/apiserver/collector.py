@@ -1,5 +1,5 @@
-"""What goes because something else went: a namespace's contents, a definition's objects, and objects
-whose owners are all gone.
+"""What goes because something else went: a namespace's contents, a definition's objects, and
+objects whose owners are all gone.
 
 One level-based task: it is told where to look, looks, and does what is still to do; at the start it
 looks everywhere, so nothing is forgotten over a crash.
@@ -8,6 +8,7 @@ looks everywhere, so nothing is forgotten over a crash.
 import logging
 from typing import Final
 
+import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from towpath.apiserver.builtin import DEFINITION, NAMESPACES
@@ -24,6 +25,7 @@ __all__ = ["Collector"]
 log = logging.getLogger(__name__)
 
 _BY: Final = Options("towpath-collector")
+_RETRY_SECONDS: Final = 10.0
 
 
 class Collector:
@@ -47,6 +49,7 @@ class Collector:
         self._catalogue = catalogue
         self._verbs = verbs
         self._orders = orders
+        self._failed: list[Address | Removed] = []
 
     async def run(self) -> None:
         """Look everywhere once, then wherever told, until cancelled."""
@@ -55,8 +58,13 @@ class Collector:
                 await self._safely(record.address)
         for address in await self._store.dependents():
             await self._safely(address)
-        async for order in self._orders:
-            await self._safely(order)
+        while True:
+            order = None
+            with anyio.move_on_after(_RETRY_SECONDS if self._failed else None):
+                order = await self._orders.receive()
+            again, self._failed = (self._failed, []) if order is None else ([order], self._failed)
+            for each in again:
+                await self._safely(each)
 
     async def _safely(self, order: Address | Removed) -> None:
         try:
@@ -66,6 +74,7 @@ class Collector:
                 await self._look(order)
         except TowpathError as error:
             log.warning("failed to collect", extra=fields(order=order, error=error.message))
+            self._failed.append(order)
 
     async def _removed(self, removed: Removed) -> None:
         for dependent in await self._store.dependents(removed.uid):
@@ -80,7 +89,7 @@ class Collector:
         record = await self._store.get(address)
         if record is None:
             return
-        obj = record.object
+        obj = record.object()
         if address.resource in (NAMESPACES.key, DEFINITION.key):
             if "deletionTimestamp" in obj["metadata"]:
                 await self._empty(address)
@@ -120,4 +129,4 @@ class Collector:
     async def _alive(self, resource: Resource, namespace: str, owner: JsonObject) -> bool:
         within = namespace if resource.kind.namespaced else ""
         record = await self._store.get(Address(resource.key, within, owner["name"]))
-        return record is not None and record.object["metadata"]["uid"] == owner["uid"]
+        return record is not None and record.object()["metadata"]["uid"] == owner["uid"]

@@ -48,7 +48,9 @@ def established(resource: Resource, crd: JsonObject, now: str) -> JsonObject:
     if not all(isinstance(text, str) and text for text in (kind, plural, group)):
         refuse("spec.names", "Required value: group, kind and plural are required")
     if name != f"{plural}.{group}":
-        refuse("metadata.name", f'Invalid value: "{name}": must be spec.names.plural+"."+spec.group')
+        refuse(
+            "metadata.name", f'Invalid value: "{name}": must be spec.names.plural+"."+spec.group'
+        )
     if spec.get("scope") not in ("Namespaced", "Cluster"):
         refuse("spec.scope", 'Unsupported value: supported values: "Cluster", "Namespaced"')
     versions = spec.get("versions")

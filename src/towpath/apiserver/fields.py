@@ -222,9 +222,7 @@ def merge(live: Json, wanted: Json, topology: Topology, names: Names = ()) -> Js
         merged = dict(live)
         for name, value in wanted.items():
             inside = name in merged
-            merged[name] = (
-                merge(merged[name], value, topology, (*names, name)) if inside else value
-            )
+            merged[name] = merge(merged[name], value, topology, (*names, name)) if inside else value
         return merged
     keys = topology.keys(names)
     if isinstance(live, list) and isinstance(wanted, list) and keys is not None:

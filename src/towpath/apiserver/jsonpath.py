@@ -61,9 +61,7 @@ def _step(match: re.Match[str]) -> _Step:
         )
     if match["index"]:
         index = int(match["index"])
-        return lambda v: (
-            [v[index]] if isinstance(v, list) and -len(v) <= index < len(v) else []
-        )
+        return lambda v: [v[index]] if isinstance(v, list) and -len(v) <= index < len(v) else []
     if match["left"] is not None:
         return _filter(match)
     name = match["quoted"] if match["quote"] else re.sub(r"\\(.)", r"\1", match["field"])
@@ -83,9 +81,7 @@ def _filter(match: re.Match[str]) -> _Step:
         except orjson.JSONDecodeError:
             right = text
     return lambda v: [
-        item
-        for item in _items(v)
-        if (found := left(item)) and (found[0] == right) is equal
+        item for item in _items(v) if (found := left(item)) and (found[0] == right) is equal
     ]
 
 

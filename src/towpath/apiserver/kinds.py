@@ -69,7 +69,7 @@ class Resource:
 
     @property
     def key(self) -> str:
-        """``plural.group``, or ``plural`` in the core group: its name in messages and in the store."""
+        """``plural.group`` (``plural`` in the core group): its name in messages and the store."""
         return f"{self.kind.plural}.{self.kind.group}" if self.kind.group else self.kind.plural
 
     @property

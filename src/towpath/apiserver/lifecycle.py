@@ -120,12 +120,11 @@ def updated(
     """
     before, metadata = old["metadata"], dict(new.get("metadata") or {})
     name = before["name"]
-    if uid := metadata.get("uid"):
-        if uid != before["uid"]:
-            raise failures.precondition(resource, name, "UID", str(uid), before["uid"])
-    if revision := metadata.get("resourceVersion"):
-        if revision != before["resourceVersion"]:
-            raise failures.modified(resource, name)
+    uid, revision = metadata.get("uid"), metadata.get("resourceVersion")
+    if uid and uid != before["uid"]:
+        raise failures.precondition(resource, name, "UID", str(uid), before["uid"])
+    if revision and revision != before["resourceVersion"]:
+        raise failures.modified(resource, name)
     if subresource == "status":
         kept = {**before, "managedFields": metadata.get("managedFields")}
         result = {**old, "metadata": kept}

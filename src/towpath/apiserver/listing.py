@@ -91,7 +91,7 @@ async def page(
         read = await store.page(resource.key, namespace, after=after, limit=chunk or None)
         revision = revision or read.revision
         for index, record in enumerate(read.records):
-            if selector.everything or selector.matches(record.address, lambda r=record: r.object):
+            if selector.everything or selector.matches(record.address, record.object):
                 found.append(record)
             if limit and len(found) == limit:
                 more = read.more or index + 1 < len(read.records)

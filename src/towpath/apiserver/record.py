@@ -32,7 +32,6 @@ class Record(NamedTuple):
     revision: int
     data: bytes
 
-    @property
     def object(self) -> JsonObject:
         """The object, decoded afresh: the caller may change it."""
         decoded: JsonObject = orjson.loads(self.data)
@@ -76,7 +75,7 @@ class Change:
     @cached_property
     def object(self) -> JsonObject:
         """The object, decoded once for all watchers: nobody may change it."""
-        return self.record.object
+        return self.record.object()
 
     @cached_property
     def old_object(self) -> JsonObject | None:

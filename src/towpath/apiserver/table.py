@@ -35,7 +35,7 @@ def requested(accept: str) -> bool:
 
 
 def age(since: str, now: datetime) -> str:
-    """Time since an RFC 3339 moment, the way kubectl writes durations: ``12s``, ``5m3s``, ``2d4h``."""
+    """Time since an RFC 3339 moment as kubectl writes it: ``12s``, ``5m3s``, ``2d4h``."""
     try:
         then = datetime.fromisoformat(since)
     except ValueError:

@@ -133,9 +133,7 @@ class Verbs:
         """
         metadata = dict(obj["metadata"])
         if metadata.get("resourceVersion"):
-            raise failures.bad_request(
-                "resourceVersion should not be set on objects to be created"
-            )
+            raise failures.bad_request("resourceVersion should not be set on objects to be created")
         metadata.pop("managedFields", None)
         prefix = "" if metadata.get("name") else str(metadata.get("generateName") or "")
         for attempt in range(_NAME_ATTEMPTS):
@@ -171,7 +169,10 @@ class Verbs:
         metadata = new["metadata"]
         name, namespace = metadata["name"], metadata.get("namespace", "")
         if namespace in self.terminating:
-            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            why = (
+                f"unable to create new content in namespace {namespace} "
+                "because it is being terminated"
+            )
             causes = [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]
             raise failures.forbidden(resource, name, why, causes=causes)
         address = Address(resource.key, namespace, name)
@@ -206,11 +207,9 @@ class Verbs:
         if resource.key == DEFINITION.key:
             self._catalogue.remove(obj["spec"]["group"], obj["spec"]["names"]["plural"])
             self._catalogue.add(definitions.served(obj))
-        if owned:
-            metadata = obj["metadata"]
-            self._collect(
-                Address(resource.key, metadata.get("namespace", ""), metadata["name"])
-            )
+        metadata = obj["metadata"]
+        if owned or (_container(resource) and "deletionTimestamp" in metadata):
+            self._collect(Address(resource.key, metadata.get("namespace", ""), metadata["name"]))
 
     async def change(
         self,
@@ -229,11 +228,11 @@ class Verbs:
         """
         async with self._turn(address):
             before = await self.get(resource, address)
-            wanted = rule(before.object)
+            wanted = rule(before.object())
             metadata = wanted.get("metadata")
             if not isinstance(metadata, dict):
                 raise failures.bad_request("the patched object has no metadata")
-            old = before.object
+            old = before.object()
             if not metadata.get("managedFields") and "managedFields" in old["metadata"]:
                 kept = {**metadata, "managedFields": old["metadata"]["managedFields"]}
                 wanted = {**wanted, "metadata": kept}
@@ -267,7 +266,9 @@ class Verbs:
             aside = wanted.keys() - {"apiVersion", "kind", "metadata", subresource}
         metadata = {**wanted["metadata"], "name": address.name}
         if subresource:
-            metadata = {k: v for k, v in metadata.items() if k in ("name", "uid", "resourceVersion")}
+            metadata = {
+                k: v for k, v in metadata.items() if k in ("name", "uid", "resourceVersion")
+            }
         wanted = {k: v for k, v in wanted.items() if k not in aside} | {"metadata": metadata}
         async with self._turn(address):
             before = await self._store.get(address)
@@ -287,18 +288,18 @@ class Verbs:
                 return await self._add(
                     resource, self._born(resource, address.namespace, new), options
                 )
-            old = before.object
-            new = apply(before.object, wanted, by, topology, force=options.force)
+            old = before.object()
+            new = apply(before.object(), wanted, by, topology, force=options.force)
             new = lifecycle.updated(resource, old, new, subresource)
             return await self._replace(resource, before, self._defined(resource, new), options)
 
     async def _replace(
         self, resource: Resource, before: Record, new: JsonObject, options: Options
     ) -> Outcome:
-        old = before.object
+        old = before.object()
         if lifecycle.same(old, new):
             return Outcome(before)
-        leaving = lifecycle.leaving(new) and resource.key not in (NAMESPACES.key, DEFINITION.key)
+        leaving = lifecycle.leaving(new) and not _container(resource)
         if options.dry_run:
             return Outcome(Record(before.address, before.revision, self._encoded(new)))
         if leaving:
@@ -329,7 +330,7 @@ class Verbs:
         """
         async with self._turn(address):
             before = await self.get(resource, address)
-            obj = before.object
+            obj = before.object()
             metadata = obj["metadata"]
             if preconditions.uid and preconditions.uid != metadata["uid"]:
                 raise failures.precondition(
@@ -347,20 +348,16 @@ class Verbs:
                 raise failures.forbidden(
                     resource, address.name, "this namespace may not be deleted"
                 )
-            container = resource.key in (NAMESPACES.key, DEFINITION.key)
-            if not metadata.get("finalizers") and not container:
+            if not metadata.get("finalizers") and not _container(resource):
                 if options.dry_run:
                     return Outcome(before, gone=True)
                 return await self._remove(resource, before)
             new = lifecycle.marked(obj, self._now())
             if resource.key == NAMESPACES.key:
                 new["status"] = {**(new.get("status") or {}), "phase": "Terminating"}
-            outcome = await self._replace(resource, before, new, options)
-            if container and not options.dry_run:
-                if resource.key == NAMESPACES.key:
+                if not options.dry_run:
                     self.terminating.add(address.name)
-                self._collect(address)
-            return outcome
+            return await self._replace(resource, before, new, options)
 
     async def vacate(self, resource: Resource, address: Address, emptied: Address) -> bool:
         """Remove a namespace or definition that is to go, if nothing is left in it."""
@@ -368,7 +365,7 @@ class Verbs:
             before = await self._store.get(address)
             if before is None:
                 return True
-            if before.object["metadata"].get("finalizers"):
+            if before.object()["metadata"].get("finalizers"):
                 return False
             try:
                 await self._remove(resource, before, emptied)
@@ -380,10 +377,15 @@ class Verbs:
         self, resource: Resource, before: Record, emptied: Address | None = None
     ) -> Outcome:
         change = await self._store.write(Write(before.address, before, None, emptied=emptied))
-        obj = before.object
+        obj = before.object()
         if resource.key == DEFINITION.key:
             self._catalogue.remove(obj["spec"]["group"], obj["spec"]["names"]["plural"])
         if resource.key == NAMESPACES.key:
             self.terminating.discard(before.address.name)
         self._collect(Removed(before.address, obj["metadata"]["uid"]))
         return Outcome(change.record, gone=True)
+
+
+def _container(resource: Resource) -> bool:
+    """Whether objects of this kind hold others, and go only when these have gone."""
+    return resource.key in (NAMESPACES.key, DEFINITION.key)

@@ -80,7 +80,8 @@ async def stream(
     cursor = 0 if watch.since is None else watch.since
     ahead: dict[Address, int] = {}
     if watch.since is None:
-        async for cursor, lines in _present(store, watch, encode, ahead):  # noqa: B007 - used after
+        async for start, lines in _present(store, watch, encode, ahead):
+            cursor = start
             yield lines
         if watch.ended:
             yield line("BOOKMARK", _bookmark(watch.resource, cursor, ended=True))
@@ -122,7 +123,7 @@ async def _present(
         for record in page.records:
             if record.revision > start:
                 ahead[record.address] = record.revision
-            if watch.selector.matches(record.address, lambda r=record: r.object):
+            if watch.selector.matches(record.address, record.object):
                 lines.append(encode("ADDED", record.data))
         yield start, b"".join(lines)
         if not page.more:
@@ -156,9 +157,7 @@ def _event(selector: Selector, change: Change) -> tuple[str, bytes] | None:
     if selector.everything:
         return change.type, record.data
     old = change.old_object
-    was = change.type != "ADDED" and (
-        old is None or selector.matches(record.address, lambda: old)
-    )
+    was = change.type != "ADDED" and (old is None or selector.matches(record.address, lambda: old))
     now = change.type != "DELETED" and selector.matches(record.address, lambda: change.object)
     if now:
         return "MODIFIED" if was else "ADDED", record.data

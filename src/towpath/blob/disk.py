@@ -27,7 +27,9 @@ __all__ = ["chunks", "claim", "drain", "errors", "locked", "replace", "sync_fold
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_ILLEGAL: Final = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
+_ILLEGAL: Final = frozenset(
+    {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST}
+)
 
 
 def _translated(exc: OSError, what: str) -> TowpathError:

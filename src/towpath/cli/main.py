@@ -60,7 +60,8 @@ def log_to_stderr(*, debug: bool = False, level: int = logging.WARNING) -> None:
             logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
-def _register() -> None:
+def register() -> None:
+    """Hand every command to the command line."""
     from towpath.cli import demo, doctor, serve, settings, ship, status, up
 
     for module in (up, ship, status, demo, doctor, serve, settings):
@@ -74,7 +75,7 @@ def main() -> None:
 
         run(sys.argv[2], sys.argv[3])
         return
-    _register()
+    register()
     try:
         cli()
     except BrokenPipeError:  # the reader of our output went away

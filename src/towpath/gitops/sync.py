@@ -279,11 +279,8 @@ class Sync:
         if not patch:
             return
         namespace, name = _request(app)
-        try:
-            await self._client.merge_status(APPLICATION, name, namespace, {"status": patch})
-        except NotFoundError:
-            # Argo CD's own definition of the Application has no status subresource.
-            await self._client.merge(APPLICATION, name, namespace, {"status": patch})
+        # By Argo CD's definition of the Application, its status is no subresource.
+        await self._client.merge(APPLICATION, name, namespace, {"status": patch})
         app["status"] = new
 
 

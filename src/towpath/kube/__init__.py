@@ -7,4 +7,14 @@ from towpath.kube.client import Client, Reader, WatchEvent, Writer
 from towpath.kube.controller import After, Controller, Request, Watch
 from towpath.kube.status import write_status
 
-__all__ = ["After", "Client", "Controller", "Reader", "Request", "Watch", "WatchEvent", "Writer", "write_status"]
+__all__ = [
+    "After",
+    "Client",
+    "Controller",
+    "Reader",
+    "Request",
+    "Watch",
+    "WatchEvent",
+    "Writer",
+    "write_status",
+]

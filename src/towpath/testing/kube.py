@@ -16,6 +16,7 @@ import anyio
 
 from towpath.errors import ConflictError, InvalidError, NotFoundError, Reason, UnavailableError
 from towpath.kube import WatchEvent
+from towpath.spec.argocd import APPLICATION
 from towpath.spec.kube import NAMESPACE, Kind, Object
 
 __all__ = ["MemoryCluster"]
@@ -29,13 +30,14 @@ class MemoryCluster:
 
     Args:
         namespaces: Those there from the beginning.
-        without_status: Kinds that have no status subresource: their status is a field as any other.
+        without_status: Kinds whose status is a field as any other, not a subresource; so it is with
+            Argo CD's Application.
     """
 
     def __init__(
         self,
         namespaces: tuple[str, ...] = ("default",),
-        without_status: Container[Kind] = (),
+        without_status: Container[Kind] = (APPLICATION,),
     ) -> None:
         self.reachable = True
         """Set to False: every call raises UnavailableError, and every watch ends."""
@@ -206,7 +208,8 @@ class MemoryCluster:
         metadata["resourceVersion"] = kept["resourceVersion"]
         if made == current:
             return deepcopy(current)
-        if _intent(made) != _intent(current):
+        apart = ("metadata",) if key[0] in self._without_status else ("metadata", "status")
+        if any(made.get(f) != current.get(f) for f in {*made, *current}.difference(apart)):
             metadata["generation"] = kept["generation"] + 1
         if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
             self._remove(key)
@@ -266,10 +269,6 @@ def _new(kind: Kind, obj: Object) -> Object:
     metadata["creationTimestamp"] = _now()
     metadata.pop("deletionTimestamp", None)
     return made
-
-
-def _intent(obj: Object) -> dict[str, Any]:
-    return {key: value for key, value in obj.items() if key not in ("metadata", "status")}
 
 
 def _patched(target: Any, patch: Any) -> Any:

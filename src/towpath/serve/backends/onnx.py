@@ -69,7 +69,8 @@ def load(file: Path, threads: int) -> Model:
             f"{file.name!r} is not an ONNX model: its content cannot be read as one"
         ) from exc
     except _REFUSED as exc:
-        raise InvalidError(f"onnxruntime cannot load {file.name!r}: {_sentence(exc)}") from exc
+        reason = _sentence(exc).removeprefix(f"Load model from {file} failed:")
+        raise InvalidError(f"onnxruntime cannot load {file.name!r}: {reason}") from exc
     return _OnnxModel(session)
 
 

@@ -1,0 +1,114 @@
+"""Request bodies: JSON or YAML in, a value that can be written as JSON out."""
+
+from typing import Any, Final
+
+import orjson
+import yaml
+
+from towpath.apiserver import failures
+from towpath.apiserver.kinds import Resource
+from towpath.errors import InvalidError, Reason
+from towpath.spec._wire import Json, JsonObject
+
+__all__ = ["decoded", "matching"]
+
+_JSON: Final = frozenset({"", "application/json"})
+_YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as JSON: no timestamps, and no aliases, which could grow without bound."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not accepted")
+        return super().compose_node(parent, index)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:timestamp"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def decoded(data: bytes, media: str, *, yaml_too: bool = False) -> Json:
+    """The value of a body.
+
+    Args:
+        data: The bytes.
+        media: ``Content-Type`` of the request.
+        yaml_too: Whether this media type, though not YAML's own, may hold YAML.
+
+    Raises:
+        InvalidError: neither JSON nor YAML (reason ``BadRequest``), or another media type (reason
+            ``UnsupportedMediaType``).
+    """
+    media = media.partition(";")[0].strip().lower()
+    if not yaml_too and media not in _JSON and media not in _YAML and not media.endswith("+json"):
+        raise InvalidError(
+            f"the body of the request was in an unknown format - accepted media types include: "
+            f'application/json, application/yaml; got "{media[:100]}"',
+            reason=Reason.UNSUPPORTED_MEDIA_TYPE,
+        )
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as exc:
+        if not yaml_too and media not in _YAML:
+            raise failures.bad_request(f"the body is not JSON: {exc}") from exc
+        value = _from_yaml(data)
+    try:
+        orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATETIME)
+    except TypeError as exc:
+        raise failures.bad_request(f"the body cannot be written as JSON: {exc}") from exc
+    return value
+
+
+def _from_yaml(data: bytes) -> Json:
+    try:
+        return yaml.load(data, Loader=_Loader)  # noqa: S506 - it is a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as exc:
+        problem = getattr(exc, "problem", None) or str(exc) or "nested too deeply"
+        raise failures.bad_request(f"the body is not YAML: {problem}") from exc
+
+
+def matching(resource: Resource, namespace: str, name: str, value: Json) -> JsonObject:
+    """A body as an object of the kind, namespace and name that its path says.
+
+    Args:
+        resource: Kind of the path.
+        namespace: Of the path; empty for kinds without.
+        name: Of the path; empty for a creation.
+        value: The body.
+
+    Raises:
+        InvalidError: it is something else (reason ``BadRequest``).
+    """
+    if not isinstance(value, dict) or not isinstance(value.get("metadata", {}), dict):
+        raise failures.bad_request("the body is not a Kubernetes object")
+    kind = resource.kind
+    obj = dict(value)
+    if not resource.custom:
+        obj["kind"] = obj.get("kind") or kind.kind
+        obj["apiVersion"] = obj.get("apiVersion") or kind.api_version
+    for field, wanted in (("apiVersion", kind.api_version), ("kind", kind.kind)):
+        if obj.get(field) != wanted:
+            raise failures.bad_request(
+                f"the {field} in the data ({str(obj.get(field) or '')[:200]}) does not match "
+                f"the expected {field} ({wanted})"
+            )
+    metadata = dict(obj.get("metadata") or {})
+    for field, text in (("namespace", namespace), ("name", name)):
+        given = metadata.get(field)
+        if given is not None and not isinstance(given, str):
+            raise failures.bad_request(f"metadata.{field} is not a string")
+        if text and given and given != text:
+            raise failures.bad_request(
+                f"the {field} of the object ({given[:300]}) does not match the {field} on the URL "
+                f"({text})"
+                if field == "name"
+                else "the namespace of the provided object does not match the namespace sent on "
+                "the request"
+            )
+    if name:
+        metadata["name"] = name
+    return {**obj, "metadata": metadata}
