@@ -1,6 +1,7 @@
 """What every store of files promises, whatever it lies on: one suite for all of them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from anyio.from_thread import start_blocking_portal
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
@@ -80,22 +82,34 @@ async def http_place(folder: Path) -> AsyncIterator[Place]:
         yield Place(f"http://127.0.0.1:{port}/store", disk.fill)
 
 
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One distribution for all tests here."""
+    app = distribution(tmp_path_factory.mktemp("registry"))
+    with (
+        start_blocking_portal("asyncio") as portal,
+        portal.wrap_async_context_manager(serving(app)) as port,
+    ):
+        yield f"127.0.0.1:{port}"
+
+
 @asynccontextmanager
-async def oci_place(folder: Path) -> AsyncIterator[Place]:
-    async with serving(distribution(folder)) as port:
-        registry = f"127.0.0.1:{port}"
+async def oci_place(registry: str) -> AsyncIterator[Place]:
+    repository = f"store/{secrets.token_hex(6)}"
 
-        async def fill(files: dict[str, bytes]) -> None:
-            async with Client(registry) as client:
-                await push_model(Memory(files), client, "store", "1")
+    async def fill(files: dict[str, bytes]) -> None:
+        async with Client(registry) as client:
+            await push_model(Memory(files), client, repository, "1")
 
-        yield Place(f"oci://{registry}/store:1", fill)
+    yield Place(f"oci://{registry}/{repository}:1", fill)
 
 
 @pytest.fixture(params=[file_place, memory_place, oci_place])
-async def folders(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+async def folders(
+    request: pytest.FixtureRequest, tmp_path: Path, registry: str
+) -> AsyncIterator[Place]:
     """Stores whose URI names a folder."""
-    async with request.param(tmp_path) as place:
+    async with request.param(registry if request.param is oci_place else tmp_path) as place:
         yield place
 
 

@@ -1,14 +1,19 @@
 """What every Kubernetes API that we write to keeps: the promises that controllers lean on."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import anyio
 import pytest
 
+from towpath import apiserver, web
+from towpath.auth import Guard, Identity, Tokens
 from towpath.errors import ConflictError, InvalidError, NotFoundError, Reason
-from towpath.kube import Writer
+from towpath.kube import Client, Writer
+from towpath.settings import Api
 from towpath.spec.kserve import INFERENCE_SERVICE
 from towpath.spec.kube import CONFIG_MAP, NAMESPACE, Object
 from towpath.testing import MemoryCluster
@@ -16,10 +21,49 @@ from towpath.testing import MemoryCluster
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def api() -> Writer:
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> apiserver.Certificate:
+    return apiserver.ensure(tmp_path_factory.mktemp("tls"))
+
+
+@asynccontextmanager
+async def embedded(folder: Path, certificate: apiserver.Certificate) -> AsyncIterator[Writer]:
+    """The embedded API over TLS, through the client that everything uses."""
+    tokens = Tokens([("token", Identity("admin", frozenset({apiserver.ADMINISTRATORS})))])
+    async with apiserver.Store(folder / "api.db", history=100) as store:
+        server = apiserver.ApiServer(store, Api())
+        guarded = Guard(server.asgi, tokens, apiserver.rule, web.kubernetes_status)
+        sock = web.listen("127.0.0.1", 0)
+        url = f"https://127.0.0.1:{sock.getsockname()[1]}"
+        authority = certificate.authority
+        config = apiserver.kubeconfig(url, authority, "token", "test")
+        apiserver.write_kubeconfig(folder / "kubeconfig", config)
+        serve = partial(
+            web.serve,
+            guarded,
+            sock,
+            certificate=(str(certificate.chain), str(certificate.key)),
+            drain=1,
+            stopping=server.stop,
+        )
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(serve)
+            async with Client(folder / "kubeconfig") as client:
+                yield client
+            tasks.cancel_scope.cancel()
+
+
+@pytest.fixture(params=["memory", "embedded"])
+async def api(
+    request: pytest.FixtureRequest, tmp_path: Path, certificate: apiserver.Certificate
+) -> AsyncIterator[Writer]:
     """One API after the other, each with a namespace ``models``."""
-    return MemoryCluster(("default", "models"))
+    if request.param == "memory":
+        yield MemoryCluster(("default", "models"))
+        return
+    async with embedded(tmp_path, certificate) as client:
+        await client.create(NAMESPACE, {"metadata": {"name": "models"}})
+        yield client
 
 
 def config(name: str = "a", data: dict[str, str] | None = None, **metadata: Any) -> Object:

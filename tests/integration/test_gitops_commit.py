@@ -47,24 +47,27 @@ async def surface(root: Path) -> AsyncIterator[str]:
         tasks.cancel_scope.cancel()
 
 
-@pytest.fixture(params=["http", "path", "file"])
+@pytest.fixture(params=["http", "path"])
 def remote(request: pytest.FixtureRequest, surface: str, root: Path) -> str:
-    return {
-        "http": f"{surface}/gitops.git",
-        "path": str(root / "gitops.git"),
-        "file": f"file://{root}/gitops.git",
-    }[request.param]
+    return {"http": f"{surface}/gitops.git", "path": str(root / "gitops.git")}[request.param]
 
 
 def add(path: str, content: bytes | None) -> gitops.Edit:
     return lambda _: {path: content}
 
 
-def read(url: str, target: str = "main") -> dict[str, bytes]:
-    store = MemoryObjectStore()
-    revision = Remote(url).fetch(target, store)
-    assert revision is not None
-    return dict(Files(store, commit_of(store, ObjectID(revision.encode())).tree))
+async def read(url: str, target: str = "main") -> dict[str, bytes]:
+    def fetch() -> dict[str, bytes]:
+        store = MemoryObjectStore()
+        revision = Remote(url).fetch(target, store)
+        assert revision is not None
+        return dict(Files(store, commit_of(store, ObjectID(revision.encode())).tree))
+
+    return await anyio.to_thread.run_sync(fetch)
+
+
+async def head(url: str) -> Revision:
+    return await anyio.to_thread.run_sync(Remote(url).resolve, "main")
 
 
 async def commit(url: str, edit: gitops.Edit, branch: str = "main") -> gitops.Commit:
@@ -74,8 +77,8 @@ async def commit(url: str, edit: gitops.Edit, branch: str = "main") -> gitops.Co
 async def test_an_edit_lands_and_its_repetition_does_nothing(remote: str) -> None:
     first = await commit(remote, add("clusters/edge-1/fraud/a.yaml", b"a: 1\n"))
     assert first.changed
-    assert Remote(remote).resolve("main") == first.revision
-    files = await anyio.to_thread.run_sync(read, remote)
+    assert await head(remote) == first.revision
+    files = await read(remote)
     assert files["clusters/edge-1/fraud/a.yaml"] == b"a: 1\n"
     assert "README.md" in files
 
@@ -88,8 +91,8 @@ async def test_an_edit_lands_and_its_repetition_does_nothing(remote: str) -> Non
 
     removed = await commit(remote, edit)
     assert removed.changed
-    assert set(await anyio.to_thread.run_sync(read, remote)) == {"README.md"}
-    old = await anyio.to_thread.run_sync(read, remote, first.revision)
+    assert set(await read(remote)) == {"README.md"}
+    old = await read(remote, first.revision)
     assert old == files
 
 
@@ -102,7 +105,7 @@ async def test_of_many_committers_none_is_lost(remote: str, root: Path) -> None:
     async with anyio.create_task_group() as tasks:
         for n in range(8):
             tasks.start_soon(one, n)
-    files = await anyio.to_thread.run_sync(read, remote)
+    files = await read(remote)
     assert {f"clusters/edge-{n}/a.yaml": b"%d" % n for n in range(8)}.items() <= files.items()
     with Repo(str(root / "gitops.git")) as repo:
         history = [entry.commit.id.decode() for entry in repo.get_walker()]
@@ -110,15 +113,20 @@ async def test_of_many_committers_none_is_lost(remote: str, root: Path) -> None:
     assert {c.revision for c in done} <= set(history)
 
 
+async def test_a_file_url_is_a_path(root: Path) -> None:
+    done = await commit(f"file://{root}/gitops.git", add("a.yaml", b"a: 1\n"))
+    assert done.revision == await head(str(root / "gitops.git"))
+
+
 async def test_an_empty_repository_gets_its_first_commit(tmp_path: Path) -> None:
     Repo.init_bare(str(tmp_path / "empty.git"), mkdir=True).close()
     first = await commit(str(tmp_path / "empty.git"), add("a.yaml", b"a: 1\n"))
     assert first.changed
-    assert read(str(tmp_path / "empty.git")) == {"a.yaml": b"a: 1\n"}
+    assert await read(str(tmp_path / "empty.git")) == {"a.yaml": b"a: 1\n"}
 
 
-async def test_a_commit_is_what_git_expects(remote: str, root: Path) -> None:
-    made = await commit(remote, add("a.yaml", b"a: 1\n"))
+async def test_a_commit_is_what_git_expects(root: Path) -> None:
+    made = await commit(str(root / "gitops.git"), add("a.yaml", b"a: 1\n"))
     with Repo(str(root / "gitops.git")) as repo:
         found = commit_of(repo.object_store, ObjectID(made.revision.encode()))
     found.check()
@@ -130,11 +138,11 @@ async def test_a_commit_is_what_git_expects(remote: str, root: Path) -> None:
 @pytest.mark.parametrize("token", ["", "wrong-token-of-somebody"])
 async def test_without_the_token_nothing_is_pushed(surface: str, token: str) -> None:
     url = f"{surface}/gitops.git"
-    before = Remote(url).resolve("main")
+    before = await head(url)
     with pytest.raises(DeniedError) as caught:
         await gitops.commit(url, token, "main", add("a", b"a"), "m", AUTHOR)
     assert not token or token not in f"{caught.value.message} {caught.value.hint}"
-    assert Remote(url).resolve("main") == before
+    assert await head(url) == before
 
 
 async def test_credentials_in_the_url_work_and_stay_out_of_messages(surface: str) -> None:
@@ -164,16 +172,16 @@ async def test_what_cannot_be_reached_or_found(surface: str, tmp_path: Path) -> 
 
 
 async def test_an_unsafe_path_is_refused(remote: str) -> None:
-    before = Remote(remote).resolve("main")
+    before = await head(remote)
     with pytest.raises(InvalidError, match="not a path"):
         await commit(remote, add("../a", b"a"))
-    assert Remote(remote).resolve("main") == before
+    assert await head(remote) == before
 
 
 async def test_a_commit_advertised_before_a_push_is_still_given(remote: str) -> None:
     one = await commit(remote, add("a.yaml", b"1"))
     await commit(remote, add("a.yaml", b"2"))
-    assert (await anyio.to_thread.run_sync(read, remote, one.revision))["a.yaml"] == b"1"
+    assert (await read(remote, one.revision))["a.yaml"] == b"1"
 
 
 async def test_requests_that_are_not_git(surface: str) -> None:
@@ -201,4 +209,4 @@ async def test_requests_that_are_not_git(surface: str) -> None:
             answer = await client.get("/info/refs", params={"service": service})
             assert answer.status_code == (401 if "receive" in service else 200)
         assert answer.headers["www-authenticate"].startswith("Basic realm=")
-    assert Remote(f"{surface}/gitops.git").resolve("main")
+    assert await head(f"{surface}/gitops.git")

@@ -18,6 +18,8 @@ ADMINISTRATORS: Final = "system:masters"
 
 _OPEN: Final = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 _CLUSTER: Final = "system:cluster:"
+_DISCOVERY: Final = {"": 0, "api": 1, "apis": 2, "openapi": 4}
+"""Where is told what is served -> how many parts such a path has after the first."""
 _READING: Final = frozenset({"GET", "HEAD"})
 
 
@@ -47,5 +49,5 @@ def rule(identity: Identity, scope: Scope) -> bool:
 
 
 def _discovery(path: str) -> bool:
-    parts = path.strip("/").split("/")
-    return parts[0] in ("", "api", "apis", "openapi")
+    first, *rest = path.strip("/").split("/")
+    return len(rest) <= _DISCOVERY.get(first, -1)

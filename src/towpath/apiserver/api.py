@@ -7,6 +7,7 @@ from random import uniform
 from typing import Final, cast
 
 import orjson
+from anyio import to_thread
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -27,6 +28,8 @@ from towpath.web import body
 __all__ = ["Surface"]
 
 _JSON: Final = "application/json"
+_LARGE: Final = 64 * 1024
+"""Bytes from which on a body is decoded beside the event loop; YAML takes its time."""
 _WATCH_SECONDS: Final = (1800.0, 3600.0)
 """A watch that names no end lasts this long, at random: clients do not all return at once."""
 _PATCHES: Final[Mapping[str, Callable[[Json, Json], Json]]] = {
@@ -218,7 +221,7 @@ class Surface:
             value = await self._value(request, yaml_too=False)
 
             def rule(old: JsonObject) -> JsonObject:
-                patched = change(old, value)
+                patched = change({**old, "apiVersion": resource.kind.api_version}, value)
                 return bodies.matching(resource, target.namespace, target.name, patched)
 
             outcome = await self._verbs.change(resource, address, rule, options, target.subresource)
@@ -285,7 +288,10 @@ class Surface:
 
     async def _value(self, request: Request, *, yaml_too: bool = False) -> Json:
         data = await body(request, self._settings.body_bytes)
-        return bodies.decoded(data, request.headers.get("content-type", ""), yaml_too=yaml_too)
+        decode = partial(
+            bodies.decoded, data, request.headers.get("content-type", ""), yaml_too=yaml_too
+        )
+        return decode() if len(data) < _LARGE else await to_thread.run_sync(decode)
 
     async def _wishes(self, request: Request) -> JsonObject:
         """``DeleteOptions`` of the body, if there is one."""

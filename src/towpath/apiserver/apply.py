@@ -152,7 +152,7 @@ def apply(
         for length in range(1, len(path) + 1)
     }
     gone = [path for path in (mine.fields if mine else ()) if path not in kept]
-    result = without(merged, gone, topology) if gone else merged
+    result = without(merged, gone, kept, topology) if gone else merged
     own = _entry(by, "Apply", frozenset(wishes))
     if mine is not None and mine.fields == own.fields and result == live:
         own = mine
@@ -163,23 +163,30 @@ def _contested(
     live: dict[Path, Json], wishes: dict[Path, Json], others: Sequence[_Entry]
 ) -> list[tuple[_Entry, Path]]:
     """Fields of others that would change: of another value, or under one that is replaced."""
+    inner = {path[:n]: path[n][0] for path in wishes for n in range(1, len(path))}
     found = []
     for entry in others:
         for path in sorted(entry.fields):
             if path in wishes:
-                if path not in live or live[path] != wishes[path]:
-                    found.append((entry, path))
-            elif _replaced(path, wishes):
+                contested = path not in live or live[path] != wishes[path]
+            elif path in inner:
+                found_there, under = live.get(path, {}), inner[path]
+                fits = found_there == {} or (found_there == [] and under != "f")
+                contested = path[-1].startswith("f:") and not fits
+            else:
+                contested = _replaced(path, wishes)
+            if contested:
                 found.append((entry, path))
     return found
 
 
 def _replaced(path: Path, wishes: dict[Path, Json]) -> bool:
-    above = (path[:length] for length in range(1, len(path)))
-    return any(
-        prefix in wishes and not isinstance(wishes[prefix], dict) and wishes[prefix] is not True
-        for prefix in above
-    )
+    """Whether a wish puts something without parts where this path leads through."""
+    for length in range(1, len(path)):
+        above = path[:length]
+        if above in wishes and above[-1].startswith("f:") and wishes[above] != {}:
+            return wishes[above] != [] or path[length].startswith("f:")
+    return False
 
 
 def _strip(value: Json) -> Json:

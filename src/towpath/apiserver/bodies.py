@@ -1,11 +1,11 @@
 """Request bodies: JSON or YAML in, a value that can be written as JSON out."""
 
-from typing import Any, Final
+from typing import Final
 
 import orjson
 import yaml
 
-from towpath.apiserver import failures
+from towpath.apiserver import failures, protobuf
 from towpath.apiserver.kinds import Resource
 from towpath.errors import InvalidError, Reason
 from towpath.spec._wire import Json, JsonObject
@@ -16,19 +16,18 @@ _JSON: Final = frozenset({"", "application/json"})
 _YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as JSON: no timestamps, and no aliases, which could grow without bound."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not accepted")
-        return super().compose_node(parent, index)
+_DEPTH: Final = 250
+"""Deepest nesting; what JSON is written with goes no deeper."""
+_SafeLoader: Final[type[yaml.SafeLoader]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:timestamp"]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+class _Loader(_SafeLoader):  # type: ignore[valid-type,misc]  # chosen when imported
+    """YAML as JSON: no timestamps."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the name that the base class reads
+        first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:timestamp"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def decoded(data: bytes, media: str, *, yaml_too: bool = False) -> Json:
@@ -44,6 +43,8 @@ def decoded(data: bytes, media: str, *, yaml_too: bool = False) -> Json:
             ``UnsupportedMediaType``).
     """
     media = media.partition(";")[0].strip().lower()
+    if media == protobuf.MEDIA:
+        return protobuf.decoded(data)
     if not yaml_too and media not in _JSON and media not in _YAML and not media.endswith("+json"):
         raise InvalidError(
             f"the body of the request was in an unknown format - accepted media types include: "
@@ -65,10 +66,23 @@ def decoded(data: bytes, media: str, *, yaml_too: bool = False) -> Json:
 
 def _from_yaml(data: bytes) -> Json:
     try:
+        _check(data)
         return yaml.load(data, Loader=_Loader)  # noqa: S506 - it is a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as exc:
         problem = getattr(exc, "problem", None) or str(exc) or "nested too deeply"
         raise failures.bad_request(f"the body is not YAML: {problem}") from exc
+
+
+def _check(data: bytes) -> None:
+    """Refuse aliases, which grow without bound, and nesting that would exhaust the stack."""
+    depth = 0
+    for event in yaml.parse(data, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not accepted")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEPTH:
+            raise yaml.YAMLError("nested too deeply")
 
 
 def matching(resource: Resource, namespace: str, name: str, value: Json) -> JsonObject:

@@ -6,13 +6,13 @@ looks everywhere, so nothing is forgotten over a crash.
 """
 
 import logging
+from collections import deque
 from typing import Final
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from towpath.apiserver.builtin import DEFINITION, NAMESPACES
-from towpath.apiserver.kinds import Catalogue, Resource
+from towpath.apiserver.kinds import Catalogue
 from towpath.apiserver.record import Address
 from towpath.apiserver.store import Store
 from towpath.apiserver.verbs import Options, Preconditions, Removed, Verbs
@@ -20,12 +20,32 @@ from towpath.errors import NotFoundError, TowpathError
 from towpath.spec._wire import JsonObject
 from towpath.telemetry import fields
 
-__all__ = ["Collector"]
+__all__ = ["Collector", "Orders"]
 
 log = logging.getLogger(__name__)
 
 _BY: Final = Options("towpath-collector")
 _RETRY_SECONDS: Final = 10.0
+
+
+class Orders:
+    """Where to look, in the order told."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Address | Removed] = deque()
+        self._arrived = anyio.Event()
+
+    def add(self, order: Address | Removed) -> None:
+        """Look there: at an address, or at what something removed owned."""
+        self._waiting.append(order)
+        self._arrived.set()
+
+    async def take(self) -> Address | Removed:
+        """The next order; waits for one."""
+        while not self._waiting:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        return self._waiting.popleft()
 
 
 class Collector:
@@ -43,7 +63,7 @@ class Collector:
         store: Store,
         catalogue: Catalogue,
         verbs: Verbs,
-        orders: MemoryObjectReceiveStream[Address | Removed],
+        orders: Orders,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
@@ -61,7 +81,7 @@ class Collector:
         while True:
             order = None
             with anyio.move_on_after(_RETRY_SECONDS if self._failed else None):
-                order = await self._orders.receive()
+                order = await self._orders.take()
             again, self._failed = (self._failed, []) if order is None else ([order], self._failed)
             for each in again:
                 await self._safely(each)
@@ -93,8 +113,8 @@ class Collector:
         if address.resource in (NAMESPACES.key, DEFINITION.key):
             if "deletionTimestamp" in obj["metadata"]:
                 await self._empty(address)
-        elif obj["metadata"].get("ownerReferences") and await self._orphaned(obj):
-            await self._delete(address, obj["metadata"]["uid"])
+        elif obj["metadata"].get("ownerReferences"):
+            await self._disown(address, obj)
 
     async def _empty(self, address: Address) -> None:
         if address.resource == NAMESPACES.key:
@@ -117,16 +137,28 @@ class Collector:
         except NotFoundError:
             return
 
-    async def _orphaned(self, obj: JsonObject) -> bool:
-        """Whether every owner is gone; an owner of a kind not served here may well be there."""
-        namespace = obj["metadata"].get("namespace", "")
-        for owner in obj["metadata"]["ownerReferences"]:
-            resource = self._catalogue.of_kind(owner["apiVersion"], owner["kind"])
-            if resource is None or await self._alive(resource, namespace, owner):
-                return False
-        return True
+    async def _disown(self, address: Address, obj: JsonObject) -> None:
+        """Delete what has no owner left; of several owners, forget those who are gone."""
+        metadata = obj["metadata"]
+        owners = metadata["ownerReferences"]
+        left = [o for o in owners if await self._alive(metadata.get("namespace", ""), o)]
+        if not left:
+            await self._delete(address, metadata["uid"])
+        resource = self._catalogue.of_key(address.resource)
+        if resource is None or len(left) in (0, len(owners)):
+            return
 
-    async def _alive(self, resource: Resource, namespace: str, owner: JsonObject) -> bool:
+        def rule(now: JsonObject) -> JsonObject:
+            kept = [o for o in now["metadata"].get("ownerReferences") or () if o in left]
+            return {**now, "metadata": {**now["metadata"], "ownerReferences": kept}}
+
+        await self._verbs.change(resource, address, rule, _BY)
+
+    async def _alive(self, namespace: str, owner: JsonObject) -> bool:
+        """Whether an owner is there; one of a kind not served here may well be."""
+        resource = self._catalogue.of_kind(owner["apiVersion"], owner["kind"])
+        if resource is None:
+            return True
         within = namespace if resource.kind.namespaced else ""
         record = await self._store.get(Address(resource.key, within, owner["name"]))
         return record is not None and record.object()["metadata"]["uid"] == owner["uid"]

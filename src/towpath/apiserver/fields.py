@@ -235,34 +235,44 @@ def merge(live: Json, wanted: Json, topology: Topology, names: Names = ()) -> Js
     return wanted
 
 
-def without(obj: JsonObject, gone: Collection[Path], topology: Topology) -> JsonObject:
-    """The object without these paths, and without the containers that this left empty."""
+def without(
+    obj: JsonObject, gone: Collection[Path], kept: Collection[Path], topology: Topology
+) -> JsonObject:
+    """The object without some paths, and without the containers that this left empty.
+
+    Args:
+        obj: The object.
+        gone: What goes.
+        kept: What stays, even when it is left empty.
+        topology: How the kind's lists and maps merge.
+    """
     tree = encode(gone)
 
-    def cut(value: Json, node: JsonObject, names: Names) -> Json:
+    def cut(value: Json, node: JsonObject, path: Path, names: Names) -> Json:
         if isinstance(value, dict):
-            kept = {}
+            left: JsonObject = {}
             for name, child in value.items():
-                below = node.get(f"f:{name}")
+                inner = (*path, f"f:{name}")
+                below = node.get(inner[-1])
                 if below is None:
-                    kept[name] = child
+                    left[name] = child
                 elif below and "." not in below:
-                    rest = cut(child, below, (*names, name))
-                    if rest not in ({}, []):
-                        kept[name] = rest
-            return kept
+                    rest = cut(child, below, inner, (*names, name))
+                    if rest not in ({}, []) or inner in kept:
+                        left[name] = rest
+            return left
         keys = topology.keys(names)
         items = elements(value, keys) if isinstance(value, list) and keys is not None else None
         if items is None:
             return value
-        left = []
+        remaining = []
         for element, item in items.items():
             below = node.get(element)
             if below is None:
-                left.append(item)
+                remaining.append(item)
             elif below and "." not in below:
-                left.append(cut(item, below, names))
-        return left
+                remaining.append(cut(item, below, (*path, element), names))
+        return remaining
 
-    cut_down: JsonObject = cut(obj, tree, ())
+    cut_down: JsonObject = cut(obj, tree, (), ())
     return cut_down

@@ -1,6 +1,5 @@
 """The server put together: store, catalogue, verbs, collector, and the routes over them."""
 
-import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,11 +16,11 @@ from towpath import __version__
 from towpath.apiserver import definitions, discovery, openapi
 from towpath.apiserver.api import Surface
 from towpath.apiserver.builtin import BUILTIN, DEFINITION, NAMESPACES, PROTECTED
-from towpath.apiserver.collector import Collector
+from towpath.apiserver.collector import Collector, Orders
 from towpath.apiserver.kinds import Catalogue
 from towpath.apiserver.record import Address
 from towpath.apiserver.store import Store
-from towpath.apiserver.verbs import Options, Removed, Verbs
+from towpath.apiserver.verbs import Options, Verbs
 from towpath.settings import Api
 from towpath.spec._wire import JsonObject
 from towpath.web import app, kubernetes_status
@@ -56,12 +55,12 @@ class ApiServer:
         self._store = store
         self._stopping = False
         self._catalogue = Catalogue(BUILTIN)
-        self._send, self._orders = anyio.create_memory_object_stream[Address | Removed](math.inf)
+        self._orders = Orders()
         self._verbs = Verbs(
             store,
             self._catalogue,
             clock=clock,
-            collect=self._send.send_nowait,
+            collect=self._orders.add,
             limit=settings.body_bytes,
         )
         surface = Surface(store, self._catalogue, self._verbs, settings, lambda: self._stopping)

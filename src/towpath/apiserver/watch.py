@@ -97,8 +97,9 @@ async def stream(
             yield chunk
         now = anyio.current_time()
         over = now >= end
-        if watch.bookmarks and (over or now >= due):
-            yield line("BOOKMARK", _bookmark(watch.resource, cursor))
+        if over or now >= due:
+            if watch.bookmarks:
+                yield line("BOOKMARK", _bookmark(watch.resource, cursor))
             due = now + _BOOKMARK_SECONDS
         if over:
             return

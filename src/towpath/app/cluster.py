@@ -27,10 +27,12 @@ from towpath.spec.kserve import INFERENCE_SERVICE
 
 __all__ = ["Cluster", "run", "running"]
 
+STOP_SECONDS: Final = 6.0
+"""Seconds that a gateway or runtime gets to end its open requests when all of it stops."""
 SWEEP_AGAIN: Final = 5.0
 """Seconds until the next try to reach the hub for what ended while nobody looked."""
 
-ADMINISTRATOR: Final = Identity("admin", frozenset({"system:masters", "system:authenticated"}))
+ADMINISTRATOR: Final = Identity("admin", frozenset({apiserver.ADMINISTRATORS}))
 
 
 @dataclass(frozen=True)
@@ -100,50 +102,56 @@ async def run(config: Mapping[str, Any], stop: anyio.Event) -> None:
     """
     cluster = Cluster.from_config(config)
     with locked(cluster.folder / "lock", wait=20):
-        children = cluster.children()
-        async with running(cluster, Settings(), children):
+        async with running(cluster, Settings(), cluster.children()):
             await stop.wait()
-            await children.stop_all()
 
 
 @asynccontextmanager
 async def running(
     cluster: Cluster, settings: Settings, children: Children
 ) -> AsyncIterator[kube.Client]:
-    """A cluster that works for as long as the context lasts; yields a client of its API."""
-    async with anyio.create_task_group() as servers:
-        await _start_api(cluster, settings, servers)
-        async with (
-            kube.Client(cluster.kubeconfig) as client,
-            httpx2.AsyncClient(trust_env=False) as http,
-            anyio.create_task_group() as loops,
-        ):
+    """A cluster that works for as long as the context lasts; yields a client of its API.
+
+    A context that ends by itself stops the gateway and the runtimes; one that ends by an error
+    leaves them to a successor.
+    """
+    async with (
+        _api(cluster, settings),
+        kube.Client(cluster.kubeconfig) as client,
+        httpx2.AsyncClient(trust_env=False) as http,
+    ):
+        async with anyio.create_task_group() as loops:
             await _start_loops(cluster, settings, children, client, http, loops)
             yield client
             loops.cancel_scope.cancel()
-        servers.cancel_scope.cancel()
+        await children.stop_all(grace=STOP_SECONDS)
 
 
-async def _start_api(cluster: Cluster, settings: Settings, servers: anyio.abc.TaskGroup) -> None:
-    store = await anyio.to_thread.run_sync(apiserver.open_store, cluster.folder / "kube.sqlite")
-    api = apiserver.Api(store, settings.api)
-    tokens = Tokens([(cluster.token, ADMINISTRATOR), *cluster.guests])
-    guarded = Guard(api.asgi, tokens, apiserver.allowed, web.kubernetes_status)
-    certificate, key, authority = apiserver.ensure_certificate(cluster.folder / "tls", [HOST])
-    sock = web.listen(HOST, cluster.kubernetes, flag="--port-base")
-    await servers.start(
-        partial(
-            web.serve,
-            guarded,
-            sock,
-            certificate=(str(certificate), str(key)),
-            drain=1,
-            stopping=api.stop,
-        )
-    )
-    server = f"https://{HOST}:{cluster.kubernetes}"
-    config = apiserver.kubeconfig(server, authority, cluster.token, cluster.name)
-    apiserver.write_kubeconfig(cluster.kubeconfig, config)
+@asynccontextmanager
+async def _api(cluster: Cluster, settings: Settings) -> AsyncIterator[None]:
+    """The cluster's Kubernetes API, and the administrator's kubeconfig for it."""
+    path = cluster.folder / "kube.sqlite"
+    async with apiserver.Store(path, history=settings.api.history) as store:
+        server = apiserver.ApiServer(store, settings.api)
+        tokens = Tokens([(cluster.token, ADMINISTRATOR), *cluster.guests])
+        guarded = Guard(server.asgi, tokens, apiserver.rule, web.kubernetes_status)
+        certificate = await anyio.to_thread.run_sync(apiserver.ensure, cluster.folder / "tls")
+        sock = web.listen(HOST, cluster.kubernetes, flag="--port-base")
+        async with anyio.create_task_group() as tasks:
+            serve = partial(
+                web.serve,
+                guarded,
+                sock,
+                certificate=(str(certificate.chain), str(certificate.key)),
+                drain=1,
+                stopping=server.stop,
+            )
+            await tasks.start(serve)
+            url = f"https://{HOST}:{cluster.kubernetes}"
+            config = apiserver.kubeconfig(url, certificate.authority, cluster.token, cluster.name)
+            apiserver.write_kubeconfig(cluster.kubeconfig, config)
+            yield
+            tasks.cancel_scope.cancel()
 
 
 async def _start_loops(

@@ -20,7 +20,7 @@ from towpath.app.shipment import Order, Progress, Shipment
 from towpath.errors import InvalidError, UnavailableError
 from towpath.settings import Settings
 
-__all__ = ["Demonstration", "demonstrated"]
+__all__ = ["Demonstration", "demonstrate", "temporary_platform"]
 
 
 @dataclass(frozen=True)
@@ -28,25 +28,19 @@ class Demonstration:
     """What the demonstration showed.
 
     Args:
-        home: Of the platform, for as long as it runs.
         shipment: What became of the model.
         request: The golden request.
         answers: Each endpoint's answer, by cluster.
     """
 
-    home: Home
     shipment: Shipment
     request: dict[str, Any]
     answers: dict[str, dict[str, Any]]
 
 
 @asynccontextmanager
-async def demonstrated(edges: int, progress: Progress) -> AsyncIterator[Demonstration]:
-    """Run the whole road on a temporary platform; all of it is gone when the context ends.
-
-    Raises:
-        InvalidError: an endpoint's prediction is wrong.
-    """
+async def temporary_platform(edges: int, progress: Progress) -> AsyncIterator[Home]:
+    """A platform on free ports in a temporary folder; all of it is gone when the context ends."""
     with tempfile.TemporaryDirectory(prefix="towpath-demo-") as folder:
         home = Home.make(Path(folder) / "home", port_base=free_base(edges), edges=edges)
         progress.begin("up")
@@ -55,10 +49,16 @@ async def demonstrated(edges: int, progress: Progress) -> AsyncIterator[Demonstr
             async with Platform(home, Settings()).running():
                 seconds = anyio.current_time() - begin
                 progress.end("up", f"a hub and {edges} edges in {home.path}", seconds)
-                yield await _demonstrate(home, progress)
+                yield home
 
 
-async def _demonstrate(home: Home, progress: Progress) -> Demonstration:
+async def demonstrate(home: Home, progress: Progress) -> Demonstration:
+    """Ship the example model and ask every endpoint.
+
+    Raises:
+        InvalidError: a prediction is wrong.
+        UnavailableError: an endpoint does not answer.
+    """
     example = find_example()
     order = Order(str(example.model), name="fraud", version="1")
     async with road(home, []) as way:
@@ -78,4 +78,4 @@ async def _demonstrate(home: Home, progress: Progress) -> Demonstration:
                 raise InvalidError(f"{endpoint.cluster} predicts wrongly: {'; '.join(differences)}")
             answers[endpoint.cluster] = answer
     progress.end("predict", "as the golden answer says", anyio.current_time() - begin)
-    return Demonstration(home, shipment, dict(case.request), answers)
+    return Demonstration(shipment, dict(case.request), answers)

@@ -17,7 +17,7 @@ import anyio.abc
 import yaml
 from starlette.types import ASGIApp
 
-from towpath import distribution, gitops, kube, registry, web
+from towpath import apiserver, distribution, gitops, kube, registry, web
 from towpath.app.cluster import Cluster, running
 from towpath.app.home import HUB, REPOSITORY, Home
 from towpath.app.ports import HOST
@@ -37,7 +37,7 @@ __all__ = ["Platform"]
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 8.0
+STOP_SECONDS = 9.0
 RESTART_SECONDS = 0.5
 EDGE_SECONDS = 30.0
 
@@ -82,8 +82,15 @@ class Platform:
                     await self._await_edges()
                     yield
                     edges.cancel_scope.cancel()
-                await self._children.stop_all(grace=STOP_SECONDS)
+                await self._stop_edges()
             servers.cancel_scope.cancel()
+
+    async def _stop_edges(self) -> None:
+        """Before the hub's own loops end: edges report to it until the last moment."""
+        async with anyio.create_task_group() as tasks:
+            for child in self._children:
+                if child.name in self._home.edge_names:
+                    tasks.start_soon(partial(self._children.stop, child, grace=STOP_SECONDS))
 
     async def _end_leftovers(self) -> None:
         """Stop what an earlier platform of this home left; its lifeline is cut, it is going."""
@@ -163,7 +170,8 @@ class Platform:
             token=home.token("admin"),
             leash=self._leash,
             guests=tuple(
-                (home.token(name), Identity(f"system:cluster:{name}")) for name in home.edge_names
+                (home.token(name), Identity(apiserver.cluster_user(name)))
+                for name in home.edge_names
             ),
         )
 

@@ -21,6 +21,7 @@ from towpath.app.shelf import Shelf
 from towpath.app.shipment import Order, Progress, Shipment
 from towpath.blob import oci
 from towpath.blob.modelcar import push_model
+from towpath.edge.plan import Desired
 from towpath.errors import ConflictError, InvalidError, NotFoundError
 from towpath.gitops import Deployment, application, commit, files
 from towpath.kube import Writer
@@ -219,9 +220,19 @@ class Road:
 
     async def _serve(self, order: Order, shipment: Shipment) -> str:
         shipment.endpoints = await await_endpoints(
-            self.hub, self.targets, shipment.name, shipment.image, patience=order.patience
+            self.hub, self.targets, self._wanted(shipment), patience=order.patience
         )
         return ", ".join(endpoint.url for endpoint in shipment.endpoints)
+
+    def _wanted(self, shipment: Shipment) -> Desired:
+        return Desired(
+            namespace=self.namespace,
+            name=shipment.name,
+            model_format=shipment.model_format,
+            image=shipment.image,
+            digest=Digest(shipment.image.rpartition("@")[2]),
+            version=shipment.version,
+        )
 
     async def _note(self, shipment: Shipment, key: str, value: str) -> None:
         """Write a link of the chain into the account book, once."""

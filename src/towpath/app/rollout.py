@@ -6,12 +6,13 @@ from typing import Any, Final
 
 import anyio
 
+from towpath.edge.plan import Desired
 from towpath.errors import InvalidError, NotFoundError, UnavailableError
 from towpath.kube import Reader
 from towpath.kube.conditions import find, is_true
 from towpath.spec.kserve import INFERENCE_SERVICE
 from towpath.spec.kube import Object
-from towpath.spec.names import ImageRef
+from towpath.spec.towpath import MODEL_VERSION
 
 __all__ = ["Endpoint", "Target", "await_endpoints", "storage_uri"]
 
@@ -54,24 +55,25 @@ class Endpoint:
 
 
 async def await_endpoints(
-    hub: Reader, targets: Sequence[Target], name: str, image: ImageRef, *, patience: float
+    hub: Reader, targets: Sequence[Target], wanted: Desired, *, patience: float
 ) -> tuple[Endpoint, ...]:
-    """Wait until a model runs on every target, from this image.
+    """Wait until a model runs on every target as wanted.
 
     Raises:
         InvalidError: a cluster says that it cannot run it.
         UnavailableError: a cluster did not get there in time; the commit stands, and the cluster
             catches up by itself.
     """
+    name = wanted.name
     waiting = dict.fromkeys(targets, "")
     with anyio.move_on_after(patience):
         while True:
             for target in list(waiting):
                 service = await _find(hub, target, name)
-                if service is not None and runs(service, image):
+                if service is not None and runs(service, wanted):
                     del waiting[target]
                 else:
-                    waiting[target] = _why(service, target, image)
+                    waiting[target] = _why(service, target, wanted)
             if not waiting:
                 break
             await anyio.sleep(LOOK)
@@ -85,21 +87,24 @@ async def await_endpoints(
     return tuple(Endpoint(target.cluster, name, target.gateway, True) for target in targets)
 
 
-def runs(service: Object, image: ImageRef) -> bool:
-    """Whether a service answers from this image, nothing older."""
+def runs(service: Object, wanted: Desired) -> bool:
+    """Whether a service answers as wanted, and not as something older.
+
+    A mirror's spec may be newer than its status, so both have to say the same.
+    """
     status = service.get("status", {})
     predictor = status.get("components", {}).get("predictor", {})
     return (
-        storage_uri(service) == f"oci://{image}"
+        _asks_for(service, wanted)
         and is_true(service)
         and status.get("modelStatus", {}).get("transitionStatus") == "UpToDate"
-        and _of(predictor.get("latestReadyRevision"), image)
+        and predictor.get("latestReadyRevision") == wanted.revision
     )
 
 
-def _of(revision: str | None, image: ImageRef) -> bool:
-    """Whether a revision is of this image: a mirror's spec may be newer than its status."""
-    return (revision or "").endswith("-" + image.rpartition("@sha256:")[2][:12])
+def _asks_for(service: Object, wanted: Desired) -> bool:
+    version = service["metadata"].get("annotations", {}).get(MODEL_VERSION)
+    return storage_uri(service) == f"oci://{wanted.image}" and version == wanted.version
 
 
 def storage_uri(service: Object) -> str:
@@ -108,13 +113,13 @@ def storage_uri(service: Object) -> str:
     return str(model.get("storageUri", ""))
 
 
-def _why(service: Object | None, target: Target, image: ImageRef) -> str:
+def _why(service: Object | None, target: Target, wanted: Desired) -> str:
     if service is None:
         return "the hub has heard nothing of it; is that cluster running?"
-    if storage_uri(service) != f"oci://{image}":
+    if not _asks_for(service, wanted):
         return "it still runs an older revision; is that cluster running?"
     failure = service.get("status", {}).get("modelStatus", {}).get("lastFailureInfo")
-    if failure and _of(failure.get("modelRevisionName"), image):
+    if failure and failure.get("modelRevisionName") == wanted.revision:
         raise InvalidError(
             f"cluster {target.cluster} cannot run it: {failure.get('message')}",
             hint=f"Its reason is {failure.get('reason')}; what ran there before goes on.",

@@ -19,19 +19,20 @@ async def run(config: Mapping[str, Any], stop: anyio.Event) -> None:
     """Serve ``config["folder"]`` as model ``config["model"]`` on the inherited socket."""
     with socket.socket(fileno=config["fd"]) as sock:
         sock.setblocking(False)
-        async with serving(config["model"], Path(config["folder"]), sock):
+        source = serve.Source(config["model"], Path(config["folder"]), config["version"])
+        async with serving(source, sock):
             await stop.wait()
 
 
 @asynccontextmanager
-async def serving(name: str, folder: Path, sock: socket.socket) -> AsyncIterator[None]:
+async def serving(source: serve.Source, sock: socket.socket) -> AsyncIterator[None]:
     """A model that answers for as long as the context lasts; entered once it does.
 
     Raises:
         InvalidError: the files are no model that can be served.
     """
     settings = Serve()
-    repository = serve.Repository([serve.Source(name, folder)], settings.threads)
+    repository = serve.Repository([source], settings.threads)
     failed = await anyio.to_thread.run_sync(repository.load)
     for error in failed.values():
         raise error

@@ -71,8 +71,10 @@ class HttpReader:
             DeniedError: it may not be read.
             UnavailableError: the server does not answer.
         """
-        if not self._name:
-            raise InvalidError(f"{self._shown} names no file", hint="Its path must not end in '/'.")
+        if not self._name or "/" in self._name:
+            raise InvalidError(
+                f"{self._shown} names no file", hint="Its path must end in the file's name."
+            )
         name = relative(self._name)
         self._version = await persist(self._probe, self._settings.attempts)
         return [Entry(name, self._size(self._version))]

@@ -16,6 +16,7 @@ import httpx2
 
 from towpath.blob import _client
 from towpath.blob.digest import Hasher, of_bytes
+from towpath.blob.reference import is_registry
 from towpath.blob.retry import persist, resumed
 from towpath.blob.stream import Chunks, closing
 from towpath.errors import (
@@ -102,10 +103,9 @@ class Client:
     ) -> None:
         self.registry = registry
         self._settings = settings or Blob()
-        try:
-            host = httpx2.URL(f"//{registry}").host
-        except httpx2.InvalidURL as exc:
-            raise InvalidError(f"{registry[:200]!r} is not a registry's host and port") from exc
+        if not is_registry(registry):
+            raise InvalidError(f"{registry[:200]!r} is not a registry's host and port")
+        host = httpx2.URL(f"//{registry}").host
         self._base = f"{'http' if _client.is_loopback(host) else 'https'}://{registry}"
         auth = _Auth(credentials.header(), self._base) if credentials else None
         self._http = _client.connect(self._settings, host, auth)

@@ -11,7 +11,7 @@ from typing import Final
 from towpath.errors import InvalidError
 from towpath.spec.names import DIGEST, REPOSITORY, TAG, Digest, ImageRef
 
-__all__ = ["Reference", "parse"]
+__all__ = ["Reference", "is_registry", "parse"]
 
 _PREFIXES: Final = ("oci://", "docker://")
 _REGISTRY: Final = re.compile(
@@ -64,8 +64,7 @@ def parse(text: str) -> Reference:
     if at and not DIGEST.fullmatch(digest):
         raise _illegal(text, "what follows '@' is not a sha256 digest")
     registry, slash, name = rest.partition("/")
-    named = "." in registry or ":" in registry or registry == "localhost"
-    if not slash or not named or not _REGISTRY.fullmatch(registry):
+    if not slash or not is_registry(registry):
         raise _illegal(text, "it names no registry", "Begin with the registry's host and port.")
     repository, colon, tag = name.partition(":")
     if not REPOSITORY.fullmatch(repository) or len(repository) > _LONGEST_NAME:
@@ -77,6 +76,12 @@ def parse(text: str) -> Reference:
     if not tag and not digest:
         tag = "latest"
     return Reference(registry, repository, tag, Digest(digest) if digest else None)
+
+
+def is_registry(text: str) -> bool:
+    """Whether a text is ``host`` or ``host:port``; of bare words only ``localhost`` is one."""
+    named = "." in text or ":" in text or text == "localhost"
+    return named and _REGISTRY.fullmatch(text) is not None
 
 
 def _illegal(text: str, why: str, hint: str = "") -> InvalidError:

@@ -14,7 +14,7 @@ from towpath.blob.uri import Uri
 from towpath.errors import InvalidError, NotFoundError, Reason
 from towpath.settings import Blob
 from towpath.spec.kserve import MODELS_DIR
-from towpath.spec.oci import LAYER_TAR, Descriptor
+from towpath.spec.oci import DOCKER_LAYER_TAR, LAYER_TAR, Descriptor
 
 __all__ = ["ImageReader"]
 
@@ -70,7 +70,7 @@ class ImageReader:
                 document = image.parse(data)
             places: dict[str, _Place] = {}
             for layer in document.get("layers", ()):
-                if layer["mediaType"] != LAYER_TAR:
+                if layer["mediaType"] not in (LAYER_TAR, DOCKER_LAYER_TAR):
                     raise InvalidError(
                         f"{self._ref} has a layer of type {layer['mediaType']!r}, which cannot be "
                         "read as files",

@@ -14,11 +14,12 @@ from towpath.blob.cas import Layout
 from towpath.errors import InvalidError
 from towpath.spec.kserve import MODELS_DIR
 from towpath.spec.names import Digest
-from towpath.spec.oci import DOCKER_LAYER, LAYER_TAR, LAYER_TAR_GZIP, Manifest
+from towpath.spec.oci import DOCKER_LAYER, DOCKER_LAYER_TAR, LAYER_TAR, LAYER_TAR_GZIP, Manifest
 
 __all__ = ["manifest_of", "unpack"]
 
 _GZIP: Final = (LAYER_TAR_GZIP, DOCKER_LAYER)
+_PLAIN: Final = (LAYER_TAR, DOCKER_LAYER_TAR)
 _MOST_RATIO: Final = 64
 _MOST_EXTRA: Final = 64 * 1024 * 1024
 """Unpacked size may be this many times the stored size, and this much more: weights do not shrink
@@ -91,7 +92,7 @@ def _layer(path: Path, media_type: str, folder: Path, limit: int) -> int:
     with raw:
         if media_type in _GZIP:
             source: io.BufferedIOBase = gzip.GzipFile(fileobj=raw)
-        elif media_type == LAYER_TAR:
+        elif media_type in _PLAIN:
             source = raw
         else:
             raise InvalidError(f"a layer has media type {media_type!r}, which is not supported")

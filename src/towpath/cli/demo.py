@@ -31,27 +31,30 @@ def demo(
 
 
 async def _demo(edges: int, keep: bool) -> None:
-    from towpath.app.demo import demonstrated
+    from towpath.app.demo import demonstrate, temporary_platform
     from towpath.app.stopping import until_told
 
-    stop = anyio.Event()
     shown = False
+    stop = anyio.Event()
+    job = anyio.CancelScope()
+
+    async def interrupted() -> None:
+        await stop.wait()
+        job.cancel()
+
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(until_told, stop)
-
-        async def interrupted() -> None:
-            await stop.wait()
-            tasks.cancel_scope.cancel()
-
         tasks.start_soon(interrupted)
-        async with demonstrated(edges, Stages()) as found:
-            _show(found)
-            shown = True
-            if keep:
-                print()
-                endpoints_table(found.home)
-                talk(f"\nCtrl-C stops it. Look around: towpath status --home {found.home.path}")
-                await anyio.sleep_forever()
+        progress = Stages()
+        async with temporary_platform(edges, progress) as home:
+            with job:
+                _show(await demonstrate(home, progress))
+                shown = True
+                if keep:
+                    print()
+                    endpoints_table(home)
+                    talk(f"\nCtrl-C stops it. Look around: towpath status --home {home.path}")
+                    await anyio.sleep_forever()
         tasks.cancel_scope.cancel()
     if not shown:
         raise typer.Exit(130)

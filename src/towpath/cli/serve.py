@@ -35,13 +35,14 @@ def serve(
 async def _serve(folder: Path, name: str, port: int) -> None:
     from towpath.app.runtime import serving
     from towpath.app.stopping import until_told
+    from towpath.serve import Source
     from towpath.web import listen
 
     stop = anyio.Event()
     with listen("127.0.0.1", port, flag="--http-port") as sock:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(until_told, stop)
-            async with serving(name, folder, sock):
+            async with serving(Source(name, folder), sock):
                 address = f"http://127.0.0.1:{sock.getsockname()[1]}"
                 talk(f"Serving {name} at {address}/v2/models/{name}/infer. Ctrl-C stops it.")
                 await stop.wait()

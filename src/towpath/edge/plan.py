@@ -4,6 +4,7 @@ Nothing here knows a clock, a network or a disk. The controller carries the step
 again; each step brings the world nearer, and a world that fits yields no steps.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +13,7 @@ from towpath.errors import InvalidError
 from towpath.spec.kserve import DEPLOYMENT_MODE
 from towpath.spec.kube import Object
 from towpath.spec.names import DIGEST, Digest, ImageRef
+from towpath.spec.towpath import MODEL_VERSION
 
 __all__ = [
     "Await",
@@ -43,7 +45,8 @@ class SpecError(InvalidError):
 class Desired:
     """What an InferenceService asks for.
 
-    ``revision`` names everything that needs a new process when it changes.
+    ``version`` is what answers call the model's version. ``revision`` names everything that needs
+    a new process when it changes.
     """
 
     namespace: str
@@ -51,11 +54,13 @@ class Desired:
     model_format: str
     image: ImageRef
     digest: Digest
+    version: str = "1"
 
     @property
     def revision(self) -> str:
-        """Name of this revision: the service and the first 12 digits of the image's digest."""
-        return f"{self.name}-{self.digest.removeprefix('sha256:')[:12]}"
+        """Name of this revision: of the service, the image, and what the model is called."""
+        told = hashlib.sha256(f"{self.digest} {self.version}".encode()).hexdigest()
+        return f"{self.name}-{told[:12]}"
 
     @property
     def process(self) -> str:
@@ -150,6 +155,7 @@ def desired(service: Object) -> Desired:
         model_format=model_format,
         image=ImageRef(f"{reference}@{digest}"),
         digest=Digest(digest),
+        version=metadata.get("annotations", {}).get(MODEL_VERSION, "1"),
     )
 
 

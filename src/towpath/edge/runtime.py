@@ -69,6 +69,7 @@ class Runtimes:
                 wanted.process,
                 config={
                     "model": wanted.name,
+                    "version": wanted.version,
                     "folder": str(folder),
                     "fd": sock.fileno(),
                     "lifeline": self._leash.reader,

@@ -14,7 +14,7 @@ from towpath.kube import Controller, Reader, Request, Watch, Writer, write_statu
 from towpath.spec.argocd import APPLICATION, PULL_TO_MANAGED_CLUSTER, SKIP_RECONCILE
 from towpath.spec.kserve import INFERENCE_SERVICE
 from towpath.spec.kube import NAMESPACE, Kind, Object, ObjectMeta
-from towpath.spec.towpath import CLUSTER_LABEL, MIRROR
+from towpath.spec.towpath import CLUSTER_LABEL, MIRROR, PULLED_FROM
 
 __all__ = ["APPLICATIONS", "PRUNE_FINALIZER", "PullAgent", "mirror_name"]
 
@@ -68,9 +68,9 @@ class PullAgent:
 
     async def sweep(self) -> None:
         """Forget what ended while nobody looked: mirrors whose original is gone, on either side."""
-        for mirror in await self.edge.list(APPLICATION, APPLICATIONS):
-            if _is_mirror(mirror):
-                await self.pull(Request(self.cluster, mirror["metadata"]["name"]))
+        for copy in await self.edge.list(APPLICATION, APPLICATIONS):
+            if _is_pulled(copy):
+                await self.pull(Request(self.cluster, copy["metadata"]["name"]))
         for mirror in await self.hub.list(INFERENCE_SERVICE, self.cluster):
             if (origin := _origin(mirror)) is not None:
                 await self.report_service(origin)
@@ -78,27 +78,27 @@ class PullAgent:
     async def pull(self, request: Request) -> None:
         """Make the edge's copy of one Application like the hub's."""
         assigned = await _find(self.hub, APPLICATION, request)
-        mirrored = await _find(self.edge, APPLICATION, Request(APPLICATIONS, request.name))
+        copy = await _find(self.edge, APPLICATION, Request(APPLICATIONS, request.name))
         if assigned is None or "deletionTimestamp" in assigned["metadata"]:
-            if mirrored is not None and _is_mirror(mirrored):
+            if copy is not None and _is_pulled(copy):
                 await self.edge.delete(APPLICATION, request.name, APPLICATIONS)
             return
         desired = _downwards(assigned)
-        if mirrored is None:
+        if copy is None:
             await _ensure_namespace(self.edge, APPLICATIONS)
             await self.edge.create(APPLICATION, desired)
-        elif not _same(mirrored, desired):
-            desired["metadata"]["resourceVersion"] = mirrored["metadata"]["resourceVersion"]
-            await self.edge.replace(APPLICATION, {**mirrored, **desired})
+        elif not _same(copy, desired):
+            desired["metadata"]["resourceVersion"] = copy["metadata"]["resourceVersion"]
+            await self.edge.replace(APPLICATION, {**copy, **desired})
         await self.report_application(Request(APPLICATIONS, request.name))
 
     async def report_application(self, request: Request) -> None:
         """Write the status of the edge's copy into the hub's Application."""
-        mirrored = await _find(self.edge, APPLICATION, request)
+        copy = await _find(self.edge, APPLICATION, request)
         assigned = await _find(self.hub, APPLICATION, Request(self.cluster, request.name))
-        if mirrored is None or assigned is None or not _is_mirror(mirrored):
+        if copy is None or assigned is None or not _is_pulled(copy):
             return
-        if status := mirrored.get("status"):
+        if status := copy.get("status"):
             await write_status(self.hub, APPLICATION, assigned, status)
 
     async def report_service(self, request: Request) -> None:
@@ -145,7 +145,7 @@ def _downwards(assigned: Object) -> Object:
         "name": source["name"],
         "namespace": APPLICATIONS,
         "labels": labels,
-        "annotations": {**annotations, MIRROR: f"hub/{source.get('namespace', '')}"},
+        "annotations": {**annotations, PULLED_FROM: source.get("namespace", "")},
         "finalizers": [PRUNE_FINALIZER],
     }
     return {"metadata": metadata, "spec": assigned.get("spec", {})}
@@ -174,8 +174,8 @@ def _same(found: Object, desired: Object) -> bool:
     )
 
 
-def _is_mirror(obj: Object) -> bool:
-    return MIRROR in obj["metadata"].get("annotations", {})
+def _is_pulled(obj: Object) -> bool:
+    return PULLED_FROM in obj["metadata"].get("annotations", {})
 
 
 def _origin(mirror: Object) -> Request | None:

@@ -6,7 +6,6 @@ killed at any point leaves the old state or the new one. What it may leave besid
 """
 
 import shutil
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -40,7 +39,6 @@ PACKS: Final = 50
 _NONE: Final = ObjectID(b"0" * 40)
 _AUTHOR: Final = b"Towpath <towpath@localhost>"
 _CONFIG: Final = (("receive", "maxInputSize", "67108864"), ("core", "fsyncObjectFiles", "true"))
-_writing: Final[dict[Path, threading.Lock]] = {}
 
 Pushed = tuple[str, Revision]
 """A branch and the commit that it was moved to."""
@@ -95,7 +93,8 @@ def exchange(
 ) -> list[Pushed]:
     """One request of git's smart protocol, stateless, from and into files.
 
-    Blocking. Pushes to one repository run one after the other.
+    Blocking. Pushes to one repository are best run one after the other: of two at once, the later
+    is told that the ref was moved.
 
     Args:
         path: The repository.
@@ -111,7 +110,6 @@ def exchange(
         InvalidError: the client does not speak the protocol.
     """
     wants = _wants(request) if request is not None and service == UPLOAD else ()
-    lock = _writing.setdefault(path, threading.Lock())
     with _opened(path) as repo:
         landed = repo.served(wants)
 
@@ -132,11 +130,7 @@ def exchange(
             handler.proto.write_pkt_line(f"# service={service}\n".encode())
             handler.proto.write_pkt_line(None)
         try:
-            if service == RECEIVE and request is not None:
-                with lock:
-                    handler.handle()
-            else:
-                handler.handle()
+            handler.handle()
         except (GitProtocolError, ObjectFormatException, AssertionError, ValueError) as exc:
             raise InvalidError(
                 f"the request is not one of git's {service} protocol: {exc}",
@@ -154,19 +148,20 @@ class _Served(Repo):
         self.refs = _Refs(self.commondir())
         self.hooks = {"update": _OnlyForward(self), "post-receive": _Landed(landed)}
         heads = set(super().get_refs().values())
-        self._older = {
-            Ref(b"refs/older/" + want): want
+        self._asked = {
+            Ref(b"refs/asked/" + want): want
             for want in wants
-            if want not in heads and any(_is_ancestor(self, want, tip) for tip in heads)
+            if any(want == tip or _is_ancestor(self, want, tip) for tip in heads)
         }
         return landed
 
     def get_refs(self) -> dict[Ref, ObjectID]:
-        """The refs, and the commits behind them that this request asks for.
+        """The refs, and the commits at or behind them that this request asks for.
 
-        A client asks for what was advertised to it a moment ago; a push may have come between.
+        A client asks for what was advertised to it a moment ago; a push may come at any point
+        between that and the answer.
         """
-        return {**super().get_refs(), **getattr(self, "_older", {})}
+        return {**super().get_refs(), **getattr(self, "_asked", {})}
 
 
 class _Refs(DiskRefsContainer):

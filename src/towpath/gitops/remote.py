@@ -4,24 +4,16 @@ Blocking: callers run it in a worker thread. Speaks smart HTTP, and reads or wri
 this machine by its path or ``file://`` URL. No working copy, no configuration of a user's git.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
-import urllib3
-from dulwich.client import (
-    GitClient,
-    HttpGitClient,
-    HTTPProxyUnauthorized,
-    HTTPUnauthorized,
-    LocalGitClient,
-    default_urllib3_manager,
-)
+import httpx2
+from dulwich.client import GitClient, LocalGitClient
 from dulwich.errors import GitProtocolError, NotGitRepository
 from dulwich.file import FileLocked
 from dulwich.object_store import DiskObjectStore, MemoryObjectStore, ObjectStoreGraphWalker
@@ -38,20 +30,16 @@ from towpath.errors import (
     TowpathError,
     UnavailableError,
 )
+from towpath.gitops.http import SmartHttp
 from towpath.spec.names import Revision
 from towpath.telemetry import redact
 
 __all__ = ["Remote"]
 
-TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=30.0)
-"""Seconds until a connection counts as not coming, and of silence until it counts as dropped."""
-RETRY: Final = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5)
-"""A failed request is not repeated here: the caller knows what else has to be looked at again."""
 PACK_BYTES: Final = 64 * 1024 * 1024
 """Most bytes of one fetch: a repository of manifests is small, a fetch of one commit smaller."""
 
 _SHA: Final = re.compile(r"[0-9a-f]{40}")
-_HTTP: Final = re.compile(r"unexpected http resp (\d{3})")
 _Refs = Mapping[Ref, ObjectID | None]
 
 
@@ -183,18 +171,23 @@ class Remote:
 
     @contextmanager
     def _client(self) -> Iterator[tuple[GitClient, bytes]]:
-        scheme = urlsplit(self.url).scheme
         with self._errors():
-            if scheme in ("http", "https"):
-                with _http(self.url, self.token) as client:
+            parts = urlsplit(self.url)
+            if parts.scheme in ("http", "https"):
+                password = self.token or unquote(parts.password or "")
+                auth = (unquote(parts.username or "git"), password) if password else None
+                url = parts._replace(
+                    netloc=parts.netloc.rsplit("@", 1)[-1], query="", fragment=""
+                ).geturl()
+                with closing(SmartHttp(url, auth)) as client:
                     yield client, b""
-            elif scheme == "file":
-                yield LocalGitClient(), unquote(urlsplit(self.url).path).encode()
-            elif "://" not in self.url and self.url:
+            elif parts.scheme == "file":
+                yield LocalGitClient(), unquote(parts.path).encode()
+            elif self.url and "://" not in self.url:
                 yield LocalGitClient(), self.url.encode()
             else:
                 raise InvalidError(
-                    f"cannot read git from a {scheme or 'nameless'} URL",
+                    f"cannot read git from {redact(self.url)!r}",
                     hint="Use http(s)://…, file://… or a path.",
                 )
 
@@ -206,62 +199,14 @@ class Remote:
             raise
         except NotGitRepository as exc:
             raise NotFoundError(f"there is no git repository at {redact(self.url)}") from exc
-        except (HTTPUnauthorized, HTTPProxyUnauthorized) as exc:
-            raise self._denied() from exc
         except FileLocked as exc:
             raise ConflictError(f"{redact(self.url)} is being written by somebody else") from exc
-        except GitProtocolError as exc:
-            raise self._refused(exc) from exc
-        except (OSError, urllib3.exceptions.HTTPError) as exc:
-            raise self._down() from exc
+        except (GitProtocolError, OSError, httpx2.HTTPError) as exc:
+            raise UnavailableError(
+                f"the git repository at {redact(self.url)} does not answer"
+            ) from exc
         except Exception as exc:
             # What a broken or hostile repository makes dulwich raise is not a closed set.
             raise InvalidError(
                 f"the git repository at {redact(self.url)} is not readable: {type(exc).__name__}"
             ) from exc
-
-    def _refused(self, exc: GitProtocolError) -> TowpathError:
-        answered = _HTTP.search(str(exc))
-        status = int(answered[1]) if answered else 0
-        if status == 403:
-            return self._denied()
-        if 400 <= status < 500 and status not in (408, 409, 425, 429):
-            return InvalidError(f"the git repository at {redact(self.url)} answered {status}")
-        return self._down()
-
-    def _denied(self) -> DeniedError:
-        return DeniedError(
-            f"the git repository at {redact(self.url)} wants other credentials",
-            reason=Reason.UNAUTHENTICATED,
-        )
-
-    def _down(self) -> UnavailableError:
-        return UnavailableError(f"the git repository at {redact(self.url)} does not answer")
-
-
-@contextmanager
-def _http(url: str, token: str) -> Iterator[GitClient]:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    bare = parts._replace(netloc=parts.netloc.rsplit("@", 1)[-1], query="", fragment="").geturl()
-    user = unquote(parts.username or "git")
-    password = token or unquote(parts.password or "")
-    manager: Any = (
-        urllib3.PoolManager() if _loopback(host) else default_urllib3_manager(None, base_url=bare)
-    )
-    try:
-        yield HttpGitClient(
-            bare,
-            pool_manager=manager,
-            username=user if password else None,
-            password=password or None,
-        )
-    finally:
-        manager.clear()
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -6,17 +6,19 @@ kept in a file with a bound before git sees it, so a slow client holds no lock a
 
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, ClassVar, Final
 
+import anyio
 import anyio.to_thread
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from towpath import web
 from towpath.errors import DeniedError, InvalidError, NotFoundError, Reason, TowpathError
@@ -32,6 +34,7 @@ BODY_BYTES: Final = 64 * 1024 * 1024
 """Largest request, unpacked: a repository of manifests is small."""
 
 _IN_MEMORY: Final = 1024 * 1024
+_CHUNK: Final = 64 * 1024
 _SERVICES: Final = (bare.UPLOAD, bare.RECEIVE)
 
 MayPush = Callable[[str | None], bool]
@@ -79,6 +82,8 @@ def app(root: Path, may_push: MayPush, on_push: OnPush) -> ASGIApp:
         on_push: Called after a push was answered; its failure is logged, the push stands.
     """
 
+    writing: dict[Path, anyio.Lock] = {}
+
     async def advertise(request: Request) -> Response:
         service = request.query_params.get("service", "")
         if service not in _SERVICES:
@@ -87,7 +92,7 @@ def app(root: Path, may_push: MayPush, on_push: OnPush) -> ASGIApp:
             )
         path = _path(root, request, service, may_push)
         answer, _ = await _exchange(path, service, None)
-        return _response(answer, f"application/x-{service}-advertisement")
+        return _Answer(answer, f"application/x-{service}-advertisement")
 
     async def exchange(request: Request) -> Response:
         service = request.path_params["service"]
@@ -99,10 +104,14 @@ def app(root: Path, may_push: MayPush, on_push: OnPush) -> ASGIApp:
             )
         with _spool() as received:
             await _receive(request, received)
-            answer, landed = await _exchange(path, service, received)
+            if service == bare.RECEIVE:
+                async with writing.setdefault(path, anyio.Lock()):
+                    answer, landed = await _exchange(path, service, received)
+            else:
+                answer, landed = await _exchange(path, service, received)
         for branch, revision in landed:
             log.info("push landed", extra=fields(path=path.name, branch=branch, commit=revision))
-        response = _response(answer, f"application/x-{service}-result")
+        response = _Answer(answer, f"application/x-{service}-result")
         response.background = BackgroundTask(_announce, on_push, path.stem, landed)
         return response
 
@@ -140,17 +149,22 @@ def _spool() -> IO[bytes]:
     return SpooledTemporaryFile(max_size=_IN_MEMORY)
 
 
-def _response(answer: IO[bytes], content_type: str) -> Response:
-    answer.seek(0)
+class _Answer(StreamingResponse):
+    """A file as a response; it is closed however the response ends."""
 
-    def chunks() -> Iterator[bytes]:
-        with answer:
-            while data := answer.read(64 * 1024):
-                yield data
+    def __init__(self, answer: IO[bytes], content_type: str) -> None:
+        answer.seek(0)
+        super().__init__(
+            iter(partial(answer.read, _CHUNK), b""),
+            media_type=content_type,
+            headers={"Cache-Control": "no-cache"},
+        )
+        self._answer = answer
 
-    return StreamingResponse(
-        chunks(), media_type=content_type, headers={"Cache-Control": "no-cache"}
-    )
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._answer:
+            await super().__call__(scope, receive, send)
 
 
 async def _exchange(

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 from towpath.gitops.health import Health, worst
 from towpath.spec._wire import JsonObject
 
-__all__ = ["Outcome", "Resource", "difference", "status"]
+__all__ = ["Outcome", "Resource", "status"]
 
 HISTORY: Final = 10
 """Entries kept in ``status.history``; Argo CD's default."""
@@ -106,19 +106,6 @@ def status(app: Mapping[str, Any], outcome: Outcome, now: str) -> JsonObject:
     if new != old:
         new["reconciledAt"] = now
     return new
-
-
-def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> JsonObject:
-    """The JSON merge patch (RFC 7386) that makes the old object the new one; empty when equal."""
-    patch: JsonObject = {key: None for key in old if key not in new}
-    for key, value in new.items():
-        if key in old and old[key] == value:
-            continue
-        if isinstance(value, dict) and isinstance(old.get(key), dict):
-            patch[key] = difference(old[key], value)
-        else:
-            patch[key] = value
-    return patch
 
 
 def _health(health: Health) -> JsonObject:

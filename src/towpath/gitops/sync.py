@@ -23,7 +23,7 @@ from towpath.gitops.health import Health, health
 from towpath.gitops.kinds import Kinds, KnownKinds
 from towpath.gitops.manifests import objects, select
 from towpath.gitops.source import Source, dormant, owner, tracking_id
-from towpath.gitops.status import Outcome, Resource, difference, status
+from towpath.gitops.status import Outcome, Resource, status
 from towpath.kube.controller import After, Request
 from towpath.spec.argocd import APPLICATION, FIELD_MANAGER, RESOURCES_FINALIZER, TRACKING_ID
 from towpath.spec.kube import NAMESPACE, Kind, Object
@@ -275,12 +275,7 @@ class Sync:
         await self._write(app, status(cast(dict[str, Any], app), outcome, now))
 
     async def _write(self, app: Object, new: dict[str, Any]) -> None:
-        patch = difference(app.get("status") or {}, new)
-        if not patch:
-            return
-        namespace, name = _request(app)
-        # By Argo CD's definition of the Application, its status is no subresource.
-        await self._client.merge(APPLICATION, name, namespace, {"status": patch})
+        await kube.write_status(self._client, APPLICATION, app, new)
         app["status"] = new
 
 

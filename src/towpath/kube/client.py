@@ -5,12 +5,14 @@ embedded one. Reading and writing are separate protocols, so a signature shows w
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self, cast
 
 import httpx2
+import yaml
 from lightkube import AsyncClient, KubeConfig
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.core.resource import NamespacedResource
@@ -31,6 +33,17 @@ from towpath.spec.kube import Kind, Object
 __all__ = ["Client", "Reader", "WatchEvent", "Writer"]
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
+
+_NOT_A_KUBECONFIG = (
+    AssertionError,  # lightkube's own, where the user is missing
+    AttributeError,
+    ConfigError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+    yaml.YAMLError,
+)
 
 
 class WatchEvent(NamedTuple):
@@ -54,7 +67,7 @@ class Reader(Protocol):
         ...
 
     def watch(self, kind: Kind, namespace: str = "") -> AsyncIterator[WatchEvent]:
-        """What is there (as ``ADDED``), then every change; ends when the server ends it."""
+        """What is there (as ``ADDED``), then every change; raises when the server is gone."""
         ...
 
 
@@ -86,6 +99,13 @@ class Writer(Reader, Protocol):
         ...
 
 
+@cache
+def _type(kind: Kind) -> Any:
+    """lightkube's class of a kind; its registry of classes is one for the process."""
+    make = create_namespaced_resource if kind.namespaced else create_global_resource
+    return make(kind.group, kind.version, kind.kind, kind.plural)
+
+
 class Client:
     """A :class:`Writer` over one cluster's API.
 
@@ -99,18 +119,18 @@ class Client:
     """
 
     def __init__(self, kubeconfig: Path, *, timeout: float = 10.0) -> None:
-        try:
-            config = KubeConfig.from_file(kubeconfig)
-            self._client = AsyncClient(config, timeout=httpx2.Timeout(timeout), trust_env=False)
-        except FileNotFoundError as exc:
+        if not kubeconfig.is_file():
             raise NotFoundError(
                 f"there is no kubeconfig at {kubeconfig}",
                 hint="Is the platform of that home running?",
-            ) from exc
-        except (ConfigError, KeyError, TypeError, ValueError) as exc:
-            raise InvalidError(f"{kubeconfig} is not a kubeconfig: {exc}") from exc
+            )
+        try:
+            config = KubeConfig.from_file(kubeconfig)
+            self._client = AsyncClient(config, timeout=httpx2.Timeout(timeout), trust_env=False)
+        except _NOT_A_KUBECONFIG as exc:
+            problem = getattr(exc, "problem", None) or exc  # of YAML: without the text around it
+            raise InvalidError(f"{kubeconfig} is not a kubeconfig: {problem}") from exc
         self.server = config.get().cluster.server if config.get() else ""  # type: ignore[union-attr]
-        self._types: dict[Kind, Any] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -127,19 +147,13 @@ class Client:
         """Close its connections."""
         await self._client.aclose()
 
-    def _type(self, kind: Kind) -> Any:
-        if kind not in self._types:
-            make = create_namespaced_resource if kind.namespaced else create_global_resource
-            self._types[kind] = make(kind.group, kind.version, kind.kind, kind.plural)
-        return self._types[kind]
-
     def _scope(self, kind: Kind, namespace: str) -> dict[str, Any]:
         return {"namespace": namespace} if kind.namespaced else {}
 
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Object:
         """One object. Raises NotFoundError."""
         with self._errors():
-            found = await self._client.get(self._type(kind), name, **self._scope(kind, namespace))
+            found = await self._client.get(_type(kind), name, **self._scope(kind, namespace))
             return cast(Object, found)
 
     async def list(
@@ -150,17 +164,19 @@ class Client:
         with self._errors():
             return [
                 cast(Object, obj)
-                async for obj in self._client.list(
-                    self._type(kind), labels=cast(Any, labels), **scope
-                )
+                async for obj in self._client.list(_type(kind), labels=cast(Any, labels), **scope)
             ]
 
     async def watch(self, kind: Kind, namespace: str = "") -> AsyncIterator[WatchEvent]:
-        """What is there (as ``ADDED``), then every change; ends when the server ends it."""
+        """What is there (as ``ADDED``), then every change; raises when the server is gone."""
         scope: dict[str, Any] = {"namespace": namespace or "*"} if kind.namespaced else {}
+        watched = cast(
+            AsyncGenerator[tuple[str, Any], None], self._client.watch(_type(kind), **scope)
+        )
         with self._errors():
-            async for event, obj in self._client.watch(self._type(kind), **scope):
-                yield WatchEvent(cast(EventType, event), cast(Object, obj))
+            async with contextlib.aclosing(watched):  # the connection ends with the iteration
+                async for event, obj in watched:
+                    yield WatchEvent(cast(EventType, event), cast(Object, obj))
 
     async def create(self, kind: Kind, obj: Object) -> Object:
         """Create. Raises ConflictError (reason ``AlreadyExists``)."""
@@ -182,11 +198,11 @@ class Client:
 
     async def merge(self, kind: Kind, name: str, namespace: str, patch: Object) -> Object:
         """JSON merge patch (RFC 7386)."""
-        return await self._merge(self._type(kind), kind, name, namespace, patch)
+        return await self._merge(_type(kind), kind, name, namespace, patch)
 
     async def merge_status(self, kind: Kind, name: str, namespace: str, patch: Object) -> Object:
         """JSON merge patch of the status subresource."""
-        return await self._merge(self._type(kind).Status, kind, name, namespace, patch)
+        return await self._merge(_type(kind).Status, kind, name, namespace, patch)
 
     async def _merge(
         self, resource: Any, kind: Kind, name: str, namespace: str, patch: Object
@@ -205,7 +221,7 @@ class Client:
         """Delete in the background; what is not there is deleted already."""
         with contextlib.suppress(NotFoundError), self._errors():
             await self._client.delete(
-                self._type(kind),
+                _type(kind),
                 name,
                 cascade=CascadeType.BACKGROUND,
                 **self._scope(kind, namespace),
@@ -213,7 +229,7 @@ class Client:
 
     def _of(self, kind: Kind, obj: Object) -> NamespacedResource:
         full = {**obj, "apiVersion": kind.api_version, "kind": kind.kind}
-        return cast(NamespacedResource, self._type(kind)(full))
+        return cast(NamespacedResource, _type(kind)(full))
 
     @contextlib.contextmanager
     def _errors(self) -> Any:
@@ -222,9 +238,9 @@ class Client:
         except ApiError as exc:
             raise _translated(exc) from exc
         except httpx2.HTTPStatusError as exc:
-            raise UnavailableError(
-                f"the Kubernetes API at {self.server} answered {exc.response.status_code}"
-            ) from exc
+            code = exc.response.status_code
+            message = f"the Kubernetes API at {self.server} answered {code}"
+            raise _error(code, message) from exc
         except (httpx2.TransportError, OSError) as exc:
             raise UnavailableError(
                 f"the Kubernetes API at {self.server} does not answer",
@@ -233,8 +249,13 @@ class Client:
 
 
 def _translated(exc: ApiError) -> TowpathError:
-    message = exc.status.message or str(exc)
-    code = exc.status.code or 500
+    error = _error(exc.status.code or 500, exc.status.message or str(exc))
+    if exc.status.reason == "AlreadyExists":
+        error.reason = Reason.ALREADY_EXISTS
+    return error
+
+
+def _error(code: int, message: str) -> TowpathError:
     known: dict[int, tuple[type[TowpathError], Reason]] = {
         400: (InvalidError, Reason.BAD_REQUEST),
         401: (DeniedError, Reason.UNAUTHENTICATED),
@@ -247,6 +268,4 @@ def _translated(exc: ApiError) -> TowpathError:
         429: (UnavailableError, Reason.TOO_MANY),
     }
     kind, reason = known.get(code, (UnavailableError, Reason.UNAVAILABLE))
-    if exc.status.reason == "AlreadyExists":
-        reason = Reason.ALREADY_EXISTS
     return kind(message, reason=reason)

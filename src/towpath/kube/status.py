@@ -40,6 +40,5 @@ async def write_status(
     if not patch:
         return obj
     metadata = obj["metadata"]
-    return await client.merge_status(
-        kind, metadata["name"], metadata.get("namespace", ""), {"status": patch}
-    )
+    write = client.merge_status if kind.status_apart else client.merge
+    return await write(kind, metadata["name"], metadata.get("namespace", ""), {"status": patch})

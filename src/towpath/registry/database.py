@@ -13,9 +13,18 @@ from typing import Any, Final, TypeVar
 import anyio.to_thread
 import orjson
 from anyio import CapacityLimiter
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, insert, make_url
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    make_url,
+    select,
+)
 from sqlalchemy import exc as sql
-from sqlalchemy import select
 from sqlalchemy.pool import StaticPool
 
 from towpath.errors import InvalidError, Reason, UnavailableError

@@ -8,7 +8,19 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Select, Table, and_, delete, insert, or_, select, update
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    Row,
+    Select,
+    Table,
+    and_,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from towpath.errors import ConflictError, NotFoundError, Reason
@@ -98,7 +110,7 @@ def create(
         )
     except IntegrityError as exc:
         raise _taken(draft, exc) from exc
-    record = replace(draft, id=cast(int, result.inserted_primary_key[0]))
+    record = replace(draft, id=_new_id(result))
     _index(tx, record)
     if under is not None and kind.place == "artifact":
         tx.execute(insert(ATTRIBUTION).values(context_id=under, artifact_id=record.id))
@@ -262,6 +274,12 @@ def _referenced(tx: Connection, kind: Kind, fields: JsonObject) -> JsonObject:
         if field in fields
     }
     return {**fields, **found}
+
+
+def _new_id(result: CursorResult[Any]) -> int:
+    key = result.inserted_primary_key
+    assert key is not None  # noqa: S101 - every insert of one row has a key
+    return cast(int, key[0])
 
 
 def _missing(message: str) -> NotFoundError:

@@ -6,7 +6,9 @@ from towpath.spec.kube import Kind
 
 SPEC_VERSION: Final = "3.1"
 
-APPLICATION: Final = Kind("argoproj.io", "v1alpha1", "Application", "applications")
+APPLICATION: Final = Kind(
+    "argoproj.io", "v1alpha1", "Application", "applications", status_apart=False
+)
 
 IN_CLUSTER: Final = "https://kubernetes.default.svc"
 """``spec.destination.server`` of an Application that deploys into its own cluster."""

@@ -13,7 +13,8 @@ SPEC_VERSION: Final = "1.32"
 class Kind(NamedTuple):
     """Where a kind of object lives: its group, version, kind and plural.
 
-    ``group`` is empty for the core group.
+    ``group`` is empty for the core group. ``status_apart`` tells whether status is a subresource,
+    which only its own requests write.
     """
 
     group: str
@@ -21,6 +22,7 @@ class Kind(NamedTuple):
     kind: str
     plural: str
     namespaced: bool = True
+    status_apart: bool = True
 
     @property
     def api_version(self) -> str:

@@ -10,6 +10,9 @@ CLUSTER_LABEL: Final = "cluster"
 MIRROR: Final = "towpath.dev/mirror"
 """Annotation of an object that reflects another cluster's: no controller acts on it."""
 
+PULLED_FROM: Final = "towpath.dev/pulled-from"
+"""Annotation of an edge's Application: the hub's one that it is the working copy of."""
+
 PUSHED_REVISION: Final = "towpath.dev/pushed-revision"
 """Annotation of an Application: the newest commit known to be pushed to its repository."""
 

@@ -7,7 +7,7 @@ value to server-side apply. The same contract suite runs against the real APIs.
 """
 
 import uuid
-from collections.abc import AsyncIterator, Container, Iterator
+from collections.abc import AsyncIterator, Iterator
 from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any, Final, cast
@@ -16,7 +16,6 @@ import anyio
 
 from towpath.errors import ConflictError, InvalidError, NotFoundError, Reason, UnavailableError
 from towpath.kube import WatchEvent
-from towpath.spec.argocd import APPLICATION
 from towpath.spec.kube import NAMESPACE, Kind, Object
 
 __all__ = ["MemoryCluster"]
@@ -30,18 +29,10 @@ class MemoryCluster:
 
     Args:
         namespaces: Those there from the beginning.
-        without_status: Kinds whose status is a field as any other, not a subresource; so it is with
-            Argo CD's Application.
     """
 
-    def __init__(
-        self,
-        namespaces: tuple[str, ...] = ("default",),
-        without_status: Container[Kind] = (APPLICATION,),
-    ) -> None:
-        self.reachable = True
-        """Set to False: every call raises UnavailableError, and every watch ends."""
-        self._without_status = without_status
+    def __init__(self, namespaces: tuple[str, ...] = ("default",)) -> None:
+        self._reachable = True
         self._objects: dict[_Key, Object] = {}
         self._applied: dict[_Key, dict[str, Object]] = {}
         self._version = 0
@@ -57,9 +48,14 @@ class MemoryCluster:
         """The newest resourceVersion: two equal ones mean that nothing was written in between."""
         return str(self._version)
 
-    def disconnect(self) -> None:
-        """End every open watch, as a server does now and then."""
-        self._log.append((NAMESPACE, _END))
+    @property
+    def reachable(self) -> bool:
+        """Set to False: every call, and every open watch, raises UnavailableError."""
+        return self._reachable
+
+    @reachable.setter
+    def reachable(self, value: bool) -> None:
+        self._reachable = value
         self._wake()
 
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Object:
@@ -79,7 +75,7 @@ class MemoryCluster:
         return [deepcopy(obj) for _, obj in found]
 
     async def watch(self, kind: Kind, namespace: str = "") -> AsyncIterator[WatchEvent]:
-        """What is there (as ``ADDED``), then every change; ends by :meth:`disconnect`."""
+        """What is there (as ``ADDED``), then every change; raises when it is made unreachable."""
         self._check()
         seen = len(self._log)
         for obj in await self.list(kind, namespace):
@@ -88,19 +84,16 @@ class MemoryCluster:
             while seen < len(self._log):
                 of, event = self._log[seen]
                 seen += 1
-                if event is _END:
-                    return
                 if of == kind and namespace in ("", event.object["metadata"].get("namespace", "")):
                     yield deepcopy(event)
-            if not self.reachable:
-                return
+            self._check()
             await self._changed.wait()
 
     async def create(self, kind: Kind, obj: Object) -> Object:
         """Create. Raises ConflictError (reason ``AlreadyExists``)."""
         self._check()
         made = _new(kind, obj)
-        if kind not in self._without_status:
+        if kind.status_apart:
             made.pop("status", None)
         key = self._address(kind, made)
         if key in self._objects:
@@ -114,7 +107,7 @@ class MemoryCluster:
         metadata = obj.get("metadata", {})
         key, current = self._find(kind, metadata.get("name", ""), metadata.get("namespace", ""))
         self._expect(current, metadata.get("resourceVersion"))
-        return self._update(key, cast(Object, {**obj}), status=kind in self._without_status)
+        return self._update(key, cast(Object, {**obj}), status=not kind.status_apart)
 
     async def apply(self, kind: Kind, obj: Object, manager: str) -> Object:
         """Server-side apply, taking over fields from other managers."""
@@ -129,19 +122,19 @@ class MemoryCluster:
         if current is None:
             return await self.create(kind, obj)
         result = _without(current, before, wanted, others)
-        return self._update(key, _merged(result, wanted), status=kind in self._without_status)
+        return self._update(key, _merged(result, wanted), status=not kind.status_apart)
 
     async def merge(self, kind: Kind, name: str, namespace: str, patch: Object) -> Object:
         """JSON merge patch (RFC 7386)."""
         key, current = self._find(kind, name, namespace)
         self._expect(current, patch.get("metadata", {}).get("resourceVersion"))
         patched = _patched(current, patch)
-        return self._update(key, patched, status=kind in self._without_status)
+        return self._update(key, patched, status=not kind.status_apart)
 
     async def merge_status(self, kind: Kind, name: str, namespace: str, patch: Object) -> Object:
         """JSON merge patch of the status subresource."""
         key, current = self._find(kind, name, namespace)
-        if kind in self._without_status:
+        if not kind.status_apart:
             raise NotFoundError("the server could not find the requested resource")
         self._expect(current, patch.get("metadata", {}).get("resourceVersion"))
         status = _patched(current, patch).get("status", {})
@@ -208,7 +201,7 @@ class MemoryCluster:
         metadata["resourceVersion"] = kept["resourceVersion"]
         if made == current:
             return deepcopy(current)
-        apart = ("metadata",) if key[0] in self._without_status else ("metadata", "status")
+        apart = ("metadata", "status") if key[0].status_apart else ("metadata",)
         if any(made.get(f) != current.get(f) for f in {*made, *current}.difference(apart)):
             metadata["generation"] = kept["generation"] + 1
         if "deletionTimestamp" in metadata and not metadata.get("finalizers"):
@@ -245,9 +238,6 @@ class MemoryCluster:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
-
-
-_END: Final = WatchEvent("DELETED", {})
 
 
 def _now() -> str:

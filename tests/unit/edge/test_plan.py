@@ -1,5 +1,8 @@
 """The plan of one service: whatever runs, following the steps ends where it should."""
 
+import re
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,7 +122,14 @@ def test_a_service_is_read() -> None:
     found = desired(service(modelFormat={"name": "onnx"}, storageUri=GOOD))  # type: ignore[arg-type]
 
     assert found == OLD
-    assert found.revision == "fraud-" + "a" * 12
+    assert found.revision == OLD.revision
+
+
+def test_a_revision_is_of_the_image_and_the_version() -> None:
+    revisions = {OLD.revision, NEW.revision, replace(OLD, version="2").revision}
+
+    assert len(revisions) == 3
+    assert all(re.fullmatch(r"fraud-[0-9a-f]{12}", revision) for revision in revisions)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ async def test_status_goes_up(agent: PullAgent, hub: MemoryCluster, edge: Memory
     await hub.create(APPLICATION, application())
     await agent.pull(ASSIGNED)
     status: Any = {"status": {"sync": {"status": "Synced", "revision": "abc"}}}
-    await edge.merge_status(APPLICATION, "edge-1-fraud", APPLICATIONS, status)
+    await edge.merge(APPLICATION, "edge-1-fraud", APPLICATIONS, status)
 
     await agent.report_application(Request(APPLICATIONS, "edge-1-fraud"))
 

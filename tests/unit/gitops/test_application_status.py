@@ -1,40 +1,12 @@
-"""Status and health: tables, and the patch that carries a status to the API."""
+"""Status and health of an Application: tables of what follows from what."""
 
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from towpath.gitops.health import Health, health, worst
-from towpath.gitops.status import HISTORY, Outcome, Resource, difference, status
+from towpath.gitops.status import HISTORY, Outcome, Resource, status
 from towpath.spec.kube import Object
-
-values = st.recursive(
-    st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2),
-    lambda inner: st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
-    max_leaves=8,
-)
-documents = st.dictionaries(st.sampled_from("abc"), values, max_size=3)
-
-
-def patched(target: Any, patch: Any) -> Any:
-    """RFC 7386, section 2, as written there."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = patched(result.get(key), value)
-    return result
-
-
-@given(documents, documents)
-def test_a_difference_carries_the_old_to_the_new(old: dict[str, Any], new: dict[str, Any]) -> None:
-    assert patched(old, difference(old, new)) == new
-    assert difference(new, new) == {}
 
 
 def service(ready: str | None = None, **status: Any) -> Object:

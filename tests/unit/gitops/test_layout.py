@@ -54,7 +54,7 @@ def test_a_file_reads_as_people_write_it() -> None:
     )
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(st.dictionaries(st.tuples(names, names), st.tuples(deployments, images), max_size=4))
 def test_what_is_written_is_read_back(
     wanted: dict[tuple[str, str], tuple[gitops.Deployment, ImageRef]],
@@ -68,7 +68,7 @@ def test_what_is_written_is_read_back(
     assert gitops.images(repository) == {key: image for key, (_, image) in wanted.items()}
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(deployments, names)
 def test_equal_deployments_make_equal_bytes(deployment: gitops.Deployment, cluster: str) -> None:
     again = gitops.Deployment(

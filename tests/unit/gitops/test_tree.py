@@ -3,7 +3,7 @@
 import pytest
 from dulwich.object_store import MemoryObjectStore
 from dulwich.objects import ObjectID
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from towpath.errors import InvalidError
@@ -27,6 +27,7 @@ def is_tree(paths: set[str]) -> bool:
     return not any(other.startswith(f"{path}/") for path in paths for other in paths)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(paths, contents, max_size=6), changes)
 def test_edits_are_those_of_a_dictionary(
     before: dict[str, bytes], change: dict[str, bytes | None]

@@ -1,0 +1,235 @@
+"""What the API's store promises, in a file and in memory."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from towpath.apiserver import Store
+from towpath.apiserver.record import Address, Change, Record, Write
+from towpath.errors import ConflictError, NotFoundError, Reason, UnavailableError
+
+pytestmark = pytest.mark.anyio
+
+HISTORY = 50
+
+
+@pytest.fixture(params=["file", "memory"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """An empty store with the namespace ``a``."""
+    path = tmp_path / "api.db" if request.param == "file" else None
+    async with Store(path, history=HISTORY) as opened:
+        await opened.write(Write(Address("namespaces", "", "a"), None, {"metadata": {}}))
+        yield opened
+
+
+def thing(name: str, namespace: str = "a", resource: str = "things") -> Address:
+    return Address(resource, namespace, name)
+
+
+def obj(value: int = 0, *owners: str) -> dict[str, Any]:
+    metadata = {"ownerReferences": [{"uid": uid} for uid in owners]} if owners else {}
+    return {"metadata": metadata, "value": value}
+
+
+async def put(store: Store, address: Address, value: int = 0, *owners: str) -> Change:
+    before = await store.get(address)
+    return await store.write(Write(address, before, obj(value, *owners)))
+
+
+async def remove(store: Store, address: Address) -> Change:
+    return await store.write(Write(address, await store.get(address), None))
+
+
+async def test_a_write_is_read(store: Store) -> None:
+    change = await put(store, thing("x"), 1)
+    record = await store.get(thing("x"))
+    assert record == change.record
+    assert record.object() == {
+        "metadata": {"resourceVersion": str(record.revision)},
+        "value": 1,
+    }
+    assert store.revision == record.revision
+    assert await store.get(thing("y")) is None
+
+
+async def test_revisions_grow_over_all_resources(store: Store) -> None:
+    first = await put(store, thing("x"))
+    second = await put(store, thing("x", resource="others"))
+    third = await put(store, thing("x"), 1)
+    fourth = await remove(store, thing("x"))
+    revisions = [c.record.revision for c in (first, second, third, fourth)]
+    assert revisions == list(range(revisions[0], revisions[0] + 4))
+    assert [first.type, third.type, fourth.type] == ["ADDED", "MODIFIED", "DELETED"]
+    assert fourth.record.object()["value"] == 1
+    assert fourth.record.object()["metadata"]["resourceVersion"] == str(revisions[3])
+
+
+async def test_a_stale_write_is_refused(store: Store) -> None:
+    old = (await put(store, thing("x"))).record
+    await put(store, thing("x"), 1)
+    with pytest.raises(ConflictError) as stale:
+        await store.write(Write(thing("x"), old, obj(2)))
+    assert stale.value.reason is Reason.CONFLICT
+    with pytest.raises(ConflictError) as twice:
+        await store.write(Write(thing("x"), None, obj(2)))
+    assert twice.value.reason is Reason.ALREADY_EXISTS
+    await remove(store, thing("x"))
+    with pytest.raises(NotFoundError):
+        await store.write(Write(thing("x"), old, None))
+    revision = store.revision
+    assert await store.get(thing("x")) is None
+    assert store.revision == revision
+
+
+async def test_a_write_may_need_its_namespace(store: Store) -> None:
+    await store.write(Write(thing("x"), None, obj(), within="a"))
+    with pytest.raises(NotFoundError, match='namespaces "b" not found'):
+        await store.write(Write(thing("x", "b"), None, obj(), within="b"))
+
+
+async def test_a_namespace_goes_when_it_is_empty(store: Store) -> None:
+    await put(store, thing("x"))
+    address = Address("namespaces", "", "a")
+    before = await store.get(address)
+    emptied = Write(address, before, None, emptied=Address("", "a", ""))
+    with pytest.raises(ConflictError):
+        await store.write(emptied)
+    await remove(store, thing("x"))
+    await store.write(emptied)
+    assert await store.get(address) is None
+
+
+async def test_concurrent_writes_each_succeed_or_fail_alone(store: Store) -> None:
+    outcomes: dict[str, int] = {"made": 0, "refused": 0}
+
+    async def create(name: str) -> None:
+        try:
+            await store.write(Write(thing(name), None, obj()))
+            outcomes["made"] += 1
+        except ConflictError:
+            outcomes["refused"] += 1
+
+    async with anyio.create_task_group() as tasks:
+        for index in range(60):
+            tasks.start_soon(create, f"n{index % 20}")
+    assert outcomes == {"made": 20, "refused": 40}
+    page = await store.page("things")
+    assert len(page.records) == 20
+    assert len({r.revision for r in page.records}) == 20
+
+
+async def test_what_is_cancelled_before_its_turn_is_never_made(store: Store) -> None:
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await store.write(Write(thing("x"), None, obj()))
+    await put(store, thing("y"))
+    assert [r.address.name for r in (await store.page("things")).records] == ["y"]
+
+
+async def test_pages_come_in_order(store: Store) -> None:
+    names = [("a", "x"), ("a", "y"), ("b", "a"), ("b", "x"), ("c", "a")]
+    for namespace, name in reversed(names):
+        await put(store, thing(name, namespace))
+    await put(store, thing("other", resource="others"))
+    found, after = [], ("", "")
+    while True:
+        page = await store.page("things", after=after, limit=2)
+        found += [r.address[1:] for r in page.records]
+        if not page.more:
+            break
+        after = found[-1]
+    assert found == names
+    assert (await store.page("things")).revision == store.revision
+    within = await store.page("things", "b", limit=2)
+    assert [r.address.name for r in within.records] == ["a", "x"]
+    assert not within.more
+
+
+async def test_changes_are_told_in_order(store: Store) -> None:
+    start = store.revision
+    await put(store, thing("x"), 1)
+    await put(store, thing("other", resource="others"))
+    await put(store, thing("x"), 2)
+    await remove(store, thing("x"))
+    changes, cursor = await store.changes("things", start)
+    assert [(c.type, c.object["value"]) for c in changes] == [
+        ("ADDED", 1),
+        ("MODIFIED", 2),
+        ("DELETED", 2),
+    ]
+    assert cursor == store.revision
+    assert changes[1].old_object is not None
+    assert changes[1].old_object["value"] == 1
+    assert await store.changes("things", cursor) == ([], cursor)
+
+
+async def test_history_is_bounded(store: Store) -> None:
+    start = store.revision
+    for value in range(3 * HISTORY):
+        await put(store, thing("x"), value)
+    assert store.revision - store.floor <= HISTORY + HISTORY // 10
+    changes, _ = await store.changes("things", store.floor)
+    assert changes[-1].object["value"] == 3 * HISTORY - 1
+    assert (await store.get(thing("x"))) is not None
+    # What the feed still has may be told; once it is reopened, only the history is there.
+    with pytest.raises(ConflictError) as ahead:
+        await store.changes("things", store.revision + 100)
+    assert ahead.value.reason is Reason.EXPIRED
+    assert start < store.floor
+
+
+async def test_waiting_ends_with_a_change(store: Store) -> None:
+    cursor = store.revision
+    seen: list[Change] = []
+
+    async def follow() -> None:
+        nonlocal cursor
+        while len(seen) < 3:
+            changes, cursor = await store.changes("things", cursor)
+            seen.extend(changes)
+            await store.wait("things", cursor)
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(follow)
+            for value in range(3):
+                await put(store, thing("x"), value)
+            await put(store, thing("x"), 9)
+    assert [c.object["value"] for c in seen[:3]] == [0, 1, 2]
+
+
+async def test_wake_lets_everybody_look(store: Store) -> None:
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(store.wait, "things", store.revision)
+            await anyio.lowlevel.checkpoint()
+            store.wake()
+
+
+async def test_owners(store: Store) -> None:
+    await put(store, thing("x"), 0, "uid-1", "uid-2")
+    await put(store, thing("y"), 0, "uid-1")
+    assert sorted(await store.dependents("uid-1")) == [thing("x"), thing("y")]
+    await put(store, thing("x"), 0, "uid-2")
+    assert await store.dependents("uid-1") == [thing("y")]
+    await remove(store, thing("x"))
+    assert await store.dependents("uid-2") == []
+    assert await store.dependents() == [thing("y")]
+    assert await store.addresses("a") == [thing("y")]
+
+
+async def test_a_closed_store_says_so(store: Store) -> None:
+    await store.__aexit__(None, None, None)
+    with pytest.raises(UnavailableError):
+        await store.get(thing("x"))
+    with pytest.raises(UnavailableError):
+        await store.write(Write(thing("x"), None, obj()))
+
+
+async def test_records_decode_apart() -> None:
+    record = Record(thing("x"), 1, b'{"a":[1]}')
+    record.object()["a"].append(2)
+    assert record.object() == {"a": [1]}

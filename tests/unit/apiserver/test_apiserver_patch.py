@@ -1,0 +1,224 @@
+"""The three patches: the examples of their specifications, and the rules behind them."""
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from towpath.apiserver.patch import json_patch, merge_patch, strategic_merge
+from towpath.errors import InvalidError, Reason
+
+few = settings(max_examples=40)
+names = st.text("abc/~0", min_size=1, max_size=3)
+scalars = st.none() | st.booleans() | st.integers(-5, 5) | st.text("xyz", max_size=3)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=12,
+)
+documents = st.dictionaries(names, values, max_size=4)
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    return value
+
+
+def difference(old: Any, new: Any) -> Any:
+    """The merge patch from one document to another, as RFC 7386 describes it."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    patch: dict[str, Any] = dict.fromkeys(old.keys() - new.keys())
+    for name, value in new.items():
+        if name not in old:
+            patch[name] = value
+        elif old[name] != value or type(old[name]) is not type(value):
+            patch[name] = difference(old[name], value)
+    return patch
+
+
+@pytest.mark.parametrize(
+    ("target", "patch", "result"),
+    [
+        ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+        ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+        ({"a": "b"}, {"a": None}, {}),
+        ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+        ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+        ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+        (["a", "b"], ["c", "d"], ["c", "d"]),
+        ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+        ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+        ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+    ],
+)
+def test_merge_patch_examples(target: Any, patch: Any, result: Any) -> None:
+    assert merge_patch(target, patch) == result
+
+
+@few
+@given(documents, documents)
+def test_merge_patch_reaches_what_it_was_made_for(old: Any, new: Any) -> None:
+    old, new = without_nulls(old), without_nulls(new)
+    assert merge_patch(old, difference(old, new)) == new
+
+
+@few
+@given(documents, documents)
+def test_patches_change_nothing_they_were_given(old: Any, patch: Any) -> None:
+    before = copy.deepcopy((old, patch))
+    merge_patch(old, patch)
+    strategic_merge(old, patch)
+    assert (old, patch) == before
+
+
+@few
+@given(documents, documents)
+def test_merge_patch_twice_is_once(old: Any, patch: Any) -> None:
+    once = merge_patch(old, patch)
+    assert merge_patch(once, patch) == once
+
+
+def pointer(*tokens: str) -> str:
+    return "".join("/" + t.replace("~", "~0").replace("/", "~1") for t in tokens)
+
+
+@few
+@given(documents, names, values)
+def test_json_patch_add_then_remove(document: Any, name: str, value: Any) -> None:
+    document.pop(name, None)
+    added = json_patch(document, [{"op": "add", "path": pointer(name), "value": value}])
+    assert added[name] == value
+    assert json_patch(added, [{"op": "remove", "path": pointer(name)}]) == document
+
+
+@few
+@given(documents, values)
+def test_json_patch_replaces_the_document(document: Any, value: Any) -> None:
+    assert json_patch(document, [{"op": "replace", "path": "", "value": value}]) == value
+
+
+@few
+@given(documents)
+def test_json_patch_copies_apart(document: Any) -> None:
+    before = copy.deepcopy(document)
+    operations = [
+        {"op": "add", "path": "/new", "value": {"list": [1]}},
+        {"op": "copy", "from": "/new", "path": "/copy"},
+        {"op": "add", "path": "/copy/list/-", "value": 2},
+    ]
+    patched = json_patch(document, operations)
+    assert patched["new"] == {"list": [1]}
+    assert patched["copy"] == {"list": [1, 2]}
+    assert document == before
+
+
+@pytest.mark.parametrize(
+    ("document", "operation", "result"),
+    [
+        ({"a": [1, 3]}, {"op": "add", "path": "/a/1", "value": 2}, {"a": [1, 2, 3]}),
+        ({"a": [1]}, {"op": "add", "path": "/a/-", "value": 2}, {"a": [1, 2]}),
+        ({"a": [1, 2]}, {"op": "remove", "path": "/a/0"}, {"a": [2]}),
+        ({"a": {"b": 1}}, {"op": "move", "from": "/a/b", "path": "/c"}, {"a": {}, "c": 1}),
+        ({"a": [1, 2]}, {"op": "move", "from": "/a/0", "path": "/a/1"}, {"a": [2, 1]}),
+        ({"m~n": 1, "/": 2}, {"op": "test", "path": "/m~0n", "value": 1}, {"m~n": 1, "/": 2}),
+        ({"/": 2}, {"op": "replace", "path": "/~1", "value": 3}, {"/": 3}),
+    ],
+)
+def test_json_patch_examples(document: Any, operation: Any, result: Any) -> None:
+    assert json_patch(document, [operation]) == result
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "remove", "path": "/missing"},
+        {"op": "remove", "path": ""},
+        {"op": "replace", "path": "/missing", "value": 1},
+        {"op": "add", "path": "/a/b/c", "value": 1},
+        {"op": "add", "path": "/list/01", "value": 1},
+        {"op": "add", "path": "/list/5", "value": 1},
+        {"op": "add", "path": "/list/-1", "value": 1},
+        {"op": "remove", "path": "/list/-"},
+        {"op": "test", "path": "/a", "value": 2},
+        {"op": "test", "path": "/true", "value": 1},
+        {"op": "move", "from": "/a", "path": "/a/b"},
+        {"op": "add", "path": "/a"},
+        {"op": "add", "path": "a", "value": 1},
+        {"op": "jump", "path": "/a"},
+        {"op": ["add"], "path": "/a", "value": 1},
+        {"path": "/a"},
+    ],
+)
+def test_json_patch_refuses(operation: Any) -> None:
+    document = {"a": {"b": 1}, "list": [1], "true": True}
+    before = copy.deepcopy(document)
+    if operation == {"op": "remove", "path": ""}:
+        with pytest.raises((InvalidError, KeyError)):
+            json_patch(document, [operation])
+    else:
+        with pytest.raises(InvalidError):
+            json_patch(document, [operation])
+    assert document == before
+
+
+def test_json_patch_cannot_copy_without_bound() -> None:
+    operations = [{"op": "copy", "from": "", "path": f"/{i}"} for i in range(60)]
+    with pytest.raises(InvalidError) as caught:
+        json_patch({"a": "x" * 1000}, operations)
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+def test_strategic_merge_by_key() -> None:
+    pod = {"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]}}
+    patch = {"spec": {"containers": [{"name": "b", "image": "2"}, {"name": "c"}]}}
+    assert strategic_merge(pod, patch)["spec"]["containers"] == [
+        {"name": "a", "image": "1"},
+        {"name": "b", "image": "2"},
+        {"name": "c"},
+    ]
+
+
+def test_strategic_merge_directives() -> None:
+    pod = {
+        "metadata": {"finalizers": ["x"]},
+        "spec": {
+            "containers": [{"name": "a"}, {"name": "b"}],
+            "strategy": {"type": "Rolling", "rolling": {"max": 1}},
+            "nodeSelector": {"a": "1", "b": "2"},
+            "args": ["p", "q"],
+            "dropped": {"a": 1},
+        },
+    }
+    patch = {
+        "metadata": {
+            "finalizers": ["y"],
+            "$setElementOrder/finalizers": ["x", "y"],
+        },
+        "spec": {
+            "$setElementOrder/containers": [{"name": "b"}],
+            "containers": [{"name": "a", "$patch": "delete"}],
+            "strategy": {"$retainKeys": ["type"], "type": "Recreate"},
+            "nodeSelector": {"$patch": "replace", "c": "3"},
+            "$deleteFromPrimitiveList/args": ["p"],
+            "dropped": {"$patch": "delete"},
+        },
+    }
+    assert strategic_merge(pod, patch) == {
+        "metadata": {"finalizers": ["x", "y"]},
+        "spec": {
+            "containers": [{"name": "b"}],
+            "strategy": {"type": "Recreate"},
+            "nodeSelector": {"c": "3"},
+            "args": ["q"],
+        },
+    }
+
+
+@few
+@given(documents, documents)
+def test_strategic_merge_of_maps_is_merge_patch(old: Any, patch: Any) -> None:
+    assert strategic_merge(old, patch) == merge_patch(old, patch)
