@@ -167,6 +167,23 @@ async def test_nobody_there() -> None:
     )
 
 
+async def test_a_server_that_trickles_is_given_up(tmp_path: Path) -> None:
+    def slow(_: ASGIApp) -> ASGIApp:
+        async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                while True:
+                    chunk = {"type": "http.response.body", "body": b" ", "more_body": True}
+                    await send(chunk)
+                    await anyio.sleep(0.02)
+
+        return answer
+
+    async with served(tmp_path, slow) as url, Client(url, timeout=0.3) as client:
+        with anyio.fail_after(5), pytest.raises(UnavailableError, match="does not answer"):
+            await client.find_model("m")
+
+
 @pytest.mark.parametrize("url", ["", "127.0.0.1:8080", "ftp://x", "http://", "http://[", "x"])
 async def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(InvalidError, match="no address of a model registry"):

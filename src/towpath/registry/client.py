@@ -7,7 +7,9 @@ meanwhile. Entities come and go as their wire types, so fields unknown here surv
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Final, Self, TypeVar
+from urllib.parse import urlsplit
 
+import anyio
 import httpx2
 import orjson
 from pydantic import ValidationError
@@ -63,21 +65,21 @@ class Client:
     Args:
         base_url: Address of the server, without the path of the API.
         token: Bearer token, if the registry wants one.
-        timeout: Seconds that one call may take.
+        timeout: Seconds that one call may take, answer included.
+
+    Raises:
+        InvalidError: the address is none.
     """
 
     def __init__(self, base_url: str, token: str | None = None, *, timeout: float = 10.0) -> None:
-        self._where = redact(base_url.rstrip("/"))
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            self._http = httpx2.AsyncClient(
-                base_url=base_url.rstrip("/") + PREFIXES[0],
-                headers=headers,
-                timeout=timeout,
-                trust_env=False,
-            )
-        except httpx2.InvalidURL as exc:
-            raise InvalidError(f"{self._where} is no address of a model registry") from exc
+        self._where = redact(_address(base_url))
+        self._timeout = timeout
+        self._http = httpx2.AsyncClient(
+            base_url=base_url.rstrip("/") + PREFIXES[0],
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=timeout,
+            trust_env=False,
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -246,16 +248,17 @@ class Client:
         data = orjson.dumps(content) if content is not None else None
         answer = bytearray()
         try:
-            async with self._http.stream(
-                method, path, params=query, content=data, headers=headers
-            ) as response:
-                async for chunk in response.aiter_bytes():
-                    answer += chunk
-                    if len(answer) > ANSWER_BYTES:
-                        raise UnavailableError(
-                            f"the model registry at {self._where} gave an answer without end"
-                        )
-        except (httpx2.TransportError, OSError) as exc:
+            with anyio.fail_after(self._timeout):
+                async with self._http.stream(
+                    method, path, params=query, content=data, headers=headers
+                ) as response:
+                    async for chunk in response.aiter_bytes():
+                        answer += chunk
+                        if len(answer) > ANSWER_BYTES:
+                            raise UnavailableError(
+                                f"the model registry at {self._where} gave an answer without end"
+                            )
+        except (httpx2.RequestError, OSError) as exc:
             raise UnavailableError(
                 f"the model registry at {self._where} does not answer",
                 hint="Is the platform running?",
@@ -275,6 +278,20 @@ class Client:
             raise UnavailableError(f"the model registry at {self._where} failed{detail}")
         kind, reason = _KNOWN.get(status, (InvalidError, Reason.BAD_REQUEST))
         raise kind(str(said or f"the model registry answered {status}"), reason=reason)
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise InvalidError(
+            f"{redact(url) or 'nothing'} is no address of a model registry",
+            hint="It looks like http://127.0.0.1:8080.",
+        )
+    return url.rstrip("/")
 
 
 def _name(entity: Resource) -> str:
