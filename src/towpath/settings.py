@@ -4,7 +4,11 @@ A stage receives only its own slice. Only the command line fills these in: from 
 ``TOWPATH_<SLICE>_<FIELD>`` in the environment, then the file ``HOME/settings.toml``.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from towpath.errors import InvalidError
 
 __all__ = [
     "Api",
@@ -101,3 +105,51 @@ class Settings:
     gitops: Gitops = field(default_factory=Gitops)
     edge: Edge = field(default_factory=Edge)
     serve: Serve = field(default_factory=Serve)
+
+    def merged(self, values: Mapping[str, Any], origin: str) -> "Settings":
+        """These settings with others over them: ``{"edge": {"drain_seconds": 5}}``.
+
+        Args:
+            values: By slice and field; a text is read as the field's type.
+            origin: Where they come from, for the message.
+
+        Raises:
+            InvalidError: there is no such setting, or its value is of another type, or not above 0.
+        """
+        slices = {}
+        for name, knobs in values.items():
+            known = getattr(self, name, None) if name in _SLICES else None
+            if known is None or not isinstance(knobs, Mapping):
+                raise InvalidError(
+                    f"{origin}: there are no settings {name!r}",
+                    hint=f"Slices: {', '.join(sorted(_SLICES))}; 'towpath settings' lists all.",
+                )
+            slices[name] = replace(known, **_read(known, name, knobs, origin))
+        return replace(self, **slices)
+
+    def to_config(self) -> dict[str, dict[str, Any]]:
+        """All values, for a child process; :meth:`merged` reads them back."""
+        return asdict(self)
+
+
+_SLICES = frozenset(f.name for f in fields(Settings))
+
+
+def _read(known: Any, name: str, knobs: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    found = {}
+    for knob, value in knobs.items():
+        if knob not in {f.name for f in fields(known)}:
+            raise InvalidError(
+                f"{origin}: there is no setting {name}.{knob}",
+                hint="'towpath settings' lists all.",
+            )
+        wanted = type(getattr(known, knob))
+        try:
+            number = wanted(value) if not isinstance(value, bool) else None
+        except (TypeError, ValueError):
+            number = None
+        if number is None or (wanted is not str and not number > 0):
+            kind = {int: "a whole number above 0", float: "a number above 0"}.get(wanted, "a text")
+            raise InvalidError(f"{origin}: {name}.{knob} is {value!r}, not {kind}")
+        found[knob] = number
+    return found

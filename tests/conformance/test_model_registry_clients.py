@@ -1,5 +1,6 @@
 """The official Python client, both generations, against our model registry."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -74,23 +75,25 @@ print(json.dumps(said))
 def venv(requirement: str) -> Path:
     """The interpreter of a virtual environment that holds the client; made when it is not there."""
     folder = VENVS / requirement.replace("=", "").replace(">", "-from-")
-    python = folder / "bin" / "python"
-    ready = folder / "ready"
-    if not ready.exists():
-        try:
-            for command in (
-                [sys.executable, "-m", "venv", "--clear", str(folder)],
-                [str(python), "-m", "pip", "install", "--quiet", requirement],
-            ):
-                subprocess.run(command, check=True, capture_output=True, text=True, timeout=480)
-        except (subprocess.SubprocessError, OSError) as exc:
-            lines = (getattr(exc, "stderr", None) or str(exc)).strip().splitlines()
-            reason = f"{requirement} cannot be installed: {lines[-1] if lines else exc}"
-            if REQUIRED:
-                pytest.fail(f"{reason}, and TOWPATH_REQUIRE_ENGINES is set")
-            pytest.skip(reason)
-        ready.touch()
-    return python
+    if not folder.exists():
+        VENVS.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=VENVS) as making:
+            python = Path(making) / "venv" / "bin" / "python"
+            try:
+                for command in (
+                    [sys.executable, "-m", "venv", str(python.parents[1])],
+                    [str(python), "-m", "pip", "install", "--quiet", requirement],
+                ):
+                    subprocess.run(command, check=True, capture_output=True, text=True, timeout=480)
+            except (subprocess.SubprocessError, OSError) as exc:
+                lines = (getattr(exc, "stderr", None) or str(exc)).strip().splitlines()
+                reason = f"{requirement} cannot be installed: {lines[-1] if lines else exc}"
+                if REQUIRED:
+                    pytest.fail(f"{reason}, and TOWPATH_REQUIRE_ENGINES is set")
+                pytest.skip(reason)
+            with contextlib.suppress(OSError):  # another run was faster
+                python.parents[1].rename(folder)
+    return folder / "bin" / "python"
 
 
 @pytest.fixture

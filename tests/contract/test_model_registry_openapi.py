@@ -242,6 +242,31 @@ async def test_every_answer_is_as_the_document_says(
     assert statuses == {200, 201, 400, 404, 409, 422}
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"name": ""},
+        {"name": None},
+        {"id": 7},
+        {"state": "live"},
+        {"registeredModelId": "0123"},
+        {
+            "customProperties": {
+                "x": {"metadataType": "MetadataIntValue", "int_value": "1234567890"}
+            }
+        },
+        {"customProperties": {"x": {"metadataType": "None"}}},
+    ],
+    ids=str,
+)
+def test_the_check_sees_faults(document: Document, fault: dict[str, Any]) -> None:
+    schema = {"$ref": "#/components/schemas/ModelVersion"}
+    good = {"id": "7", "name": "v", "registeredModelId": "1", "customProperties": PROPERTIES}
+    assert list(document.faults(schema, good)) == []
+    assert list(document.faults(schema, {**good, **fault})) != []
+    assert list(document.faults(schema, {"id": "7"})) != []
+
+
 SHAPES = [
     spec.RegisteredModel,
     spec.ModelVersion,
@@ -255,7 +280,9 @@ SHAPES = [
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
 def test_wire_types_have_the_documents_fields(document: Document, shape: Any) -> None:
-    assert set(shape.model_fields) == set(document.properties({"$ref": f"#/components/schemas/{shape.__name__}"}))
+    assert set(shape.model_fields) == set(
+        document.properties({"$ref": f"#/components/schemas/{shape.__name__}"})
+    )
 
 
 @pytest.mark.parametrize("name", ["RegisteredModelState", "ArtifactState", "InferenceServiceState"])

@@ -218,9 +218,9 @@ async def test_artifacts_without_a_version_may_share_a_name(http: httpx2.AsyncCl
 
 
 async def test_find_one_compares_names_exactly(http: httpx2.AsyncClient) -> None:
-    for name in ("a_b", "aXb", "a%", "A_B", "x:a_b", "it's \"quoted\"", "模型"):
+    for name in ("a_b", "aXb", "a%", "A_B", "x:a_b", 'it\'s "quoted"', "模型"):
         await made(http, "/registered_models", name=name)
-    for name in ("a_b", "a%", "A_B", "it's \"quoted\"", "模型"):
+    for name in ("a_b", "a%", "A_B", 'it\'s "quoted"', "模型"):
         found = await http.get("/registered_model", params={"name": name})
         assert found.json()["name"] == name
     refused(await http.get("/registered_model", params={"name": "a__"}), 404, "not found")
@@ -289,7 +289,9 @@ async def test_updates_keep_state_and_type(http: httpx2.AsyncClient) -> None:
     assert (edited.json()["state"], edited.json()["uri"]) == ("LIVE", "oci://x")
 
     at = f"/artifacts/{artifact}"
-    message = "cannot change artifact type from 'model-artifact' to '{}': artifact type is immutable"
+    message = (
+        "cannot change artifact type from 'model-artifact' to '{}': artifact type is immutable"
+    )
     refused(
         await http.patch(at, json={"artifactType": "doc-artifact"}),
         400,
@@ -317,9 +319,7 @@ async def test_updates_keep_state_and_type(http: httpx2.AsyncClient) -> None:
         ("/artifacts?artifactType=metrics", 400, "artifactType"),
     ],
 )
-async def test_bad_requests(
-    http: httpx2.AsyncClient, path: str, status: int, message: str
-) -> None:
+async def test_bad_requests(http: httpx2.AsyncClient, path: str, status: int, message: str) -> None:
     refused(await http.get(path), status, message)
 
 

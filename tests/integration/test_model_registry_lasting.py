@@ -121,9 +121,7 @@ async def test_a_kill_under_load_loses_nothing_that_was_acknowledged(
     engine.dispose()
 
 
-async def test_two_processes_write_the_same_file(
-    http: httpx2.AsyncClient, tmp_path: Path
-) -> None:
+async def test_two_processes_write_the_same_file(http: httpx2.AsyncClient, tmp_path: Path) -> None:
     statuses: list[int] = []
 
     async def create(base: str, name: str) -> None:

@@ -102,7 +102,8 @@ async def run(config: Mapping[str, Any], stop: anyio.Event) -> None:
     """
     cluster = Cluster.from_config(config)
     with locked(cluster.folder / "lock", wait=20):
-        async with running(cluster, Settings(), cluster.children()):
+        settings = Settings().merged(config["settings"], "configuration")
+        async with running(cluster, settings, cluster.children()):
             await stop.wait()
 
 
@@ -168,7 +169,7 @@ async def _start_loops(
     services = edge.Services(
         client,
         edge.Models(cluster.folder / "served", settings.blob),
-        edge.Runtimes(children, cluster.leash, http),
+        edge.Runtimes(children, cluster.leash, http, settings.to_config()),
         ingress,
         settings.edge,
     )

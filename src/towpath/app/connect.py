@@ -41,14 +41,13 @@ def targets(home: Home, clusters: Sequence[str]) -> tuple[Target, ...]:
 
 
 @asynccontextmanager
-async def road(home: Home, clusters: Sequence[str]) -> AsyncIterator[Road]:
+async def road(home: Home, clusters: Sequence[str], settings: Settings) -> AsyncIterator[Road]:
     """The stages of a running platform, connected.
 
     Raises:
         NotFoundError: there is no such cluster.
         UnavailableError: the platform does not run.
     """
-    settings = Settings()
     async with (
         registry.Client(home.url("registry")) as account_book,
         oci.Client(f"{HOST}:{home.ports.hub('distribution')}", settings.blob) as images,

@@ -61,7 +61,7 @@ async def demonstrate(home: Home, progress: Progress) -> Demonstration:
     """
     example = find_example()
     order = Order(str(example.model), name="fraud", version="1")
-    async with road(home, []) as way:
+    async with road(home, [], Settings()) as way:
         shipment = await way.ship(order, progress)
     case = golden.parse(example.golden.read_bytes())[0]
     progress.begin("predict")

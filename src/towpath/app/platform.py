@@ -186,7 +186,8 @@ class Platform:
             hub=self._hub_kubeconfig(name),
             leash=self._leash,
         )
-        program = Program.towpath("cluster", name, cluster.to_config(), fds=self._leash.fds)
+        config = {**cluster.to_config(), "settings": self._settings.to_config()}
+        program = Program.towpath("cluster", name, config, fds=self._leash.fds)
         while True:
             child = await self._children.start(program)
             await child.wait()

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 
 from towpath import serve, web
-from towpath.settings import Serve
+from towpath.settings import Serve, Settings
 
 __all__ = ["run", "serving"]
 
@@ -20,18 +20,20 @@ async def run(config: Mapping[str, Any], stop: anyio.Event) -> None:
     with socket.socket(fileno=config["fd"]) as sock:
         sock.setblocking(False)
         source = serve.Source(config["model"], Path(config["folder"]), config["version"])
-        async with serving(source, sock):
+        settings = Settings().merged(config["settings"], "configuration").serve
+        async with serving(source, sock, settings):
             await stop.wait()
 
 
 @asynccontextmanager
-async def serving(source: serve.Source, sock: socket.socket) -> AsyncIterator[None]:
+async def serving(
+    source: serve.Source, sock: socket.socket, settings: Serve
+) -> AsyncIterator[None]:
     """A model that answers for as long as the context lasts; entered once it does.
 
     Raises:
         InvalidError: the files are no model that can be served.
     """
-    settings = Serve()
     repository = serve.Repository([source], settings.threads)
     failed = await anyio.to_thread.run_sync(repository.load)
     for error in failed.values():

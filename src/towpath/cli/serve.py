@@ -6,6 +6,7 @@ from typing import Annotated
 import anyio
 import typer
 
+from towpath.cli.main import default_home
 from towpath.cli.output import talk
 
 __all__ = ["add_to"]
@@ -35,6 +36,7 @@ def serve(
 async def _serve(folder: Path, name: str, port: int) -> None:
     from towpath.app.runtime import serving
     from towpath.app.stopping import until_told
+    from towpath.cli.configuration import configured
     from towpath.serve import Source
     from towpath.web import listen
 
@@ -42,7 +44,7 @@ async def _serve(folder: Path, name: str, port: int) -> None:
     with listen("127.0.0.1", port, flag="--http-port") as sock:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(until_told, stop)
-            async with serving(Source(name, folder), sock):
+            async with serving(Source(name, folder), sock, configured(default_home()).serve):
                 address = f"http://127.0.0.1:{sock.getsockname()[1]}"
                 talk(f"Serving {name} at {address}/v2/models/{name}/infer. Ctrl-C stops it.")
                 await stop.wait()

@@ -1,9 +1,8 @@
 """``towpath settings``: every knob, its value and what it means."""
 
-import dataclasses
-
 import typer
 
+from towpath.cli.main import HomeOption, default_home
 from towpath.cli.output import Output, OutputOption, emit, table
 
 __all__ = ["add_to"]
@@ -14,17 +13,23 @@ def add_to(cli: typer.Typer) -> None:
     cli.command("settings", epilog="Example: towpath settings -o json")(settings)
 
 
-def settings(output: OutputOption = Output.text) -> None:
-    """Print every setting with its value."""
-    from towpath.settings import Settings
+def settings(home: HomeOption = None, output: OutputOption = Output.text) -> None:
+    """Print every setting, its value, and where the value comes from.
 
-    values = dataclasses.asdict(Settings())
+    A setting comes from TOWPATH_SLICE_FIELD in the environment, else from settings.toml in the
+    home folder, else from the default.
+    """
+    from towpath.cli.configuration import configured, origins
+
+    folder = home or default_home()
+    values = configured(folder).to_config()
     if output is Output.json:
         emit(values)
         return
+    told = origins(folder)
     rows = [
-        (f"{slice_name}.{name}", str(value))
-        for slice_name, fields in values.items()
-        for name, value in fields.items()
+        (f"{name}.{knob}", str(value), told.get(f"{name}.{knob}", "default"))
+        for name, knobs in values.items()
+        for knob, value in knobs.items()
     ]
-    table(("SETTING", "VALUE"), rows)
+    table(("SETTING", "VALUE", "FROM"), rows)

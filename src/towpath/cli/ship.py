@@ -58,8 +58,9 @@ def ship(
 async def _ship(path: Path, order: "Order", clusters: list[str], output: Output) -> None:
     from towpath.app.connect import road
     from towpath.app.home import Home
+    from towpath.cli.configuration import configured
 
-    async with road(Home.open(path), clusters) as found:
+    async with road(Home.open(path), clusters, configured(path)) as found:
         shipment = await found.ship(order, Stages())
     if output is Output.json:
         emit(shipment.to_json())

@@ -6,7 +6,7 @@ from typing import Annotated
 import anyio
 import typer
 
-from towpath.cli.main import HomeOption, default_home, log_to_stderr
+from towpath.cli.main import HomeOption, default_home
 from towpath.cli.output import Output, OutputOption, emit, endpoints_table, talk
 
 __all__ = ["add_to"]
@@ -18,7 +18,6 @@ def add_to(cli: typer.Typer) -> None:
 
 
 def up(
-    context: typer.Context,
     home: HomeOption = None,
     edges: Annotated[
         int | None,
@@ -44,9 +43,6 @@ def up(
 
     Everything that lasts is in the home folder, and comes back with the next start.
     """
-    import logging
-
-    log_to_stderr(debug=context.obj["debug"], level=logging.WARNING)
     anyio.run(_up, home or default_home(), edges, port_base, output)
 
 
@@ -54,14 +50,15 @@ async def _up(path: Path, edges: int | None, port_base: int | None, output: Outp
     from towpath.app.home import Home
     from towpath.app.platform import Platform
     from towpath.app.stopping import until_told
-    from towpath.settings import Settings
+    from towpath.cli.configuration import configured
 
     opened = Home.make(path, port_base=port_base, edges=edges)
+    settings = configured(opened.path)
     stop = anyio.Event()
     with opened.locked():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(until_told, stop)
-            async with Platform(opened, Settings()).running():
+            async with Platform(opened, settings).running():
                 if output is Output.json:
                     emit({"ready": True, "home": str(opened.path)})
                 else:

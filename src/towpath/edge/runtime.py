@@ -5,9 +5,10 @@ before it starts, and stays the same when another agent adopts it.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -44,12 +45,20 @@ class Runtimes:
         children: The cluster's processes.
         leash: What a runtime's life hangs on besides its agent's word.
         http: For readiness probes.
+        settings: Handed to every runtime, which knows what they mean.
     """
 
-    def __init__(self, children: Children, leash: Leash, http: httpx2.AsyncClient) -> None:
+    def __init__(
+        self,
+        children: Children,
+        leash: Leash,
+        http: httpx2.AsyncClient,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self._children = children
         self._leash = leash
         self._http = http
+        self._settings = settings or {}
 
     def services(self) -> set[tuple[str, str]]:
         """Namespace and name of every service that has a process."""
@@ -71,6 +80,7 @@ class Runtimes:
                     "model": wanted.name,
                     "version": wanted.version,
                     "folder": str(folder),
+                    "settings": self._settings,
                     "fd": sock.fileno(),
                     "lifeline": self._leash.reader,
                 },

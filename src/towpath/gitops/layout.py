@@ -9,7 +9,6 @@ and two edges never share a file that a commit could break for both.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 import yaml
@@ -203,10 +202,14 @@ def _image(service: Any) -> ImageRef | None:
 
 
 def _yaml(obj: Mapping[str, Any]) -> bytes:
-    written = partial(
-        yaml.safe_dump, dict(obj), sort_keys=False, default_flow_style=False, width=4096
-    )
-    text: str = written(allow_unicode=True)
+    text = _dump(obj, readable=True)
     if yaml.safe_load(text) != obj:  # some line separators are read back as spaces
-        text = written(allow_unicode=False)
+        text = _dump(obj, readable=False)
     return text.encode()
+
+
+def _dump(obj: Mapping[str, Any], *, readable: bool) -> str:
+    text: str = yaml.safe_dump(
+        dict(obj), sort_keys=False, default_flow_style=False, allow_unicode=readable, width=4096
+    )
+    return text

@@ -78,7 +78,7 @@ def app(root: Path, may_push: MayPush, on_push: OnPush) -> ASGIApp:
 
     Args:
         root: Folder of bare repositories ``<name>.git``.
-        may_push: Decides on the Authorization header; wrong and missing ones are answered 401.
+        may_push: Decides on the Authorization header; False and DeniedError are answered 401.
         on_push: Called after a push was answered; its failure is logged, the push stands.
     """
 
@@ -130,11 +130,18 @@ def _shape(error: TowpathError, status: int) -> Mapping[str, Any]:
 
 def _path(root: Path, request: Request, service: str, may_push: MayPush) -> Path:
     name = request.path_params["name"]
-    if service == bare.RECEIVE and not may_push(request.headers.get("authorization")):
+    if service == bare.RECEIVE and not _allowed(may_push, request):
         raise _NeedsTokenError
     if service not in _SERVICES or not LABEL.fullmatch(name):
         raise NotFoundError(f"there is no {request.url.path}")
     return root / f"{name}.git"
+
+
+def _allowed(may_push: MayPush, request: Request) -> bool:
+    try:
+        return may_push(request.headers.get("authorization"))
+    except DeniedError:
+        return False
 
 
 async def _announce(on_push: OnPush, name: str, landed: list[bare.Pushed]) -> None:
