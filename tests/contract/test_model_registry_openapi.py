@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from towpath import web
-from towpath.registry import app, open_database, wire
+from towpath.registry import wire
+from towpath.registry.api import app
+from towpath.registry.database import open_database
 from towpath.settings import Registry
 from towpath.spec import registry as spec
 

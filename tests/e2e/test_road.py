@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from towpath.app.example import find_example
-from towpath.testing.platform import RunningPlatform, towpath
+from towpath.testing.platform import RunningPlatform, command_line, towpath
 
 EXAMPLE = find_example()
 ROW = [57.87785658389723, 0.3111400080477545, 1.9459399775518593, 1.0, 1.0, 0.0, 0.0]
@@ -249,3 +249,19 @@ def test_bad_input_is_told_in_a_sentence(
     assert answer.status_code == 404
     assert not (platform.home.models / "ok" / "1").exists()
     assert list(platform.home.models.glob("ok/.*")) == []
+
+
+def test_a_full_disk_leaves_no_half_model(platform: RunningPlatform) -> None:
+    """A limit on the size of files stands in for the disk: the write fails in the middle."""
+    ship = command_line("ship", str(EXAMPLE.model), "--name", "full", "--version", "1")
+    home = ("--home", str(platform.home.path))
+    limited = ["bash", "-c", 'ulimit -f 1; exec "$@"', "limited", *ship, *home]
+
+    done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=60)
+
+    assert done.returncode == 6, done.stderr
+    assert "full" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list((platform.home.models / "full").iterdir()) == []
+    again = platform.ship(EXAMPLE.model, "full", "1")
+    assert again.code == 0, again.err

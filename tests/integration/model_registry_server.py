@@ -10,7 +10,8 @@ from functools import partial
 import anyio
 
 from towpath import web
-from towpath.registry import app, open_database
+from towpath.registry.api import app
+from towpath.registry.database import open_database
 from towpath.settings import Registry
 
 

@@ -71,14 +71,16 @@ class Site:
         self.children.adopt()
         return {child.name: child.pid for child in self.children}
 
-    async def until(self, name: str = "fraud", *, ready: bool = True, image: str = "") -> Any:
+    async def until(
+        self, name: str = "fraud", *, ready: bool = True, image: ImageRef | None = None
+    ) -> Any:
         """Wait until a service is (not) ready, of this image if one is named."""
         with anyio.fail_after(30):
             while True:
                 found = await self.api.get(INFERENCE_SERVICE, name, "default")
                 predictor = found.get("status", {}).get("components", {}).get("predictor", {})
                 revision = str(predictor.get("latestReadyRevision"))
-                of_image = revision.endswith(image.rpartition("sha256:")[2][:12])
+                of_image = image is None or revision == edge.desired(service(image, name)).revision
                 if "status" in found and is_true(found) == ready and (of_image or not ready):
                     return found
                 await anyio.sleep(0.02)

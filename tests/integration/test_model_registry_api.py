@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import Engine, event
 
 from towpath import web
-from towpath.registry import app, open_database
+from towpath.registry.api import app
+from towpath.registry.database import open_database
 from towpath.settings import Registry
 
 pytestmark = pytest.mark.anyio

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from towpath.errors import InvalidError, Reason, UnavailableError
-from towpath.registry import open_database
+from towpath.registry.database import open_database
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,9 @@ from towpath.errors import (
     TowpathError,
     UnavailableError,
 )
-from towpath.registry import Client, app, open_database, plain, wire
+from towpath.registry import Client, Plain, plain, wire
+from towpath.registry.api import app
+from towpath.registry.database import open_database
 from towpath.settings import Registry
 from towpath.spec.registry import ModelArtifact, ModelVersion, RegisteredModel
 
@@ -98,7 +100,7 @@ async def test_what_is_not_there(client: Client) -> None:
 
 async def test_updates_merge_properties(client: Client) -> None:
     model, version, artifact = await shipped(client)
-    digest = {"towpath.dev/digest": "sha256:1", "towpath.dev/size": 3_000_000_000}
+    digest: dict[str, Plain] = {"towpath.dev/digest": "sha256:1", "towpath.dev/size": 3_000_000_000}
     await client.update_artifact(str(artifact.id), state="LIVE", uri="oci://x", properties=digest)
     await client.update_artifact(str(artifact.id), properties={"ok": True, "towpath.dev/size": 5})
     found = await client.find_artifact(str(version.id), "fraud")
@@ -115,6 +117,8 @@ async def test_updates_merge_properties(client: Client) -> None:
     )
     assert (changed.author, changed.state) == ("me", "LIVE")
     assert plain(changed.customProperties) == {"towpath.dev/image": "r@sha256:1"}
+    same = {"towpath.dev/image": "r@sha256:1"}
+    assert await client.update_version(str(version.id), properties=same) == changed
     assert (await client.update_model(str(model.id), state="ARCHIVED")).state == "ARCHIVED"
 
 

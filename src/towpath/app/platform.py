@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import anyio
 import anyio.abc
 import yaml
 from starlette.types import ASGIApp
 
-from towpath import apiserver, distribution, gitops, kube, registry, web
+from towpath import apiserver, distribution, gitops, kube, web
 from towpath.app.cluster import Cluster, running
 from towpath.app.home import HUB, REPOSITORY, Home
 from towpath.app.ports import HOST
@@ -26,6 +27,8 @@ from towpath.edge import Leash
 from towpath.errors import NotFoundError, TowpathError, UnavailableError
 from towpath.kube import Writer
 from towpath.process import Children, Lifeline, Program, write_atomic
+from towpath.registry import api as registry
+from towpath.registry.database import Database, open_database
 from towpath.settings import Settings
 from towpath.spec.argocd import APPLICATION
 from towpath.spec.kube import NAMESPACE
@@ -37,9 +40,14 @@ __all__ = ["Platform"]
 
 log = logging.getLogger(__name__)
 
-STOP_SECONDS = 9.0
-RESTART_SECONDS = 0.5
-EDGE_SECONDS = 30.0
+STOP_SECONDS: Final = 9.0
+"""Seconds that an edge gets to stop: its own gateway and runtimes get 6 of them."""
+RESTART_SECONDS: Final = 0.25
+STABLE_SECONDS: Final = 30.0
+LONGEST_PAUSE: Final = 30.0
+"""An edge that ends is started anew: at once, and ever later when it does not live long."""
+EDGE_SECONDS: Final = 30.0
+"""Seconds that an edge gets to answer for the first time; on a busy laptop it takes five."""
 
 
 class Platform:
@@ -69,8 +77,11 @@ class Platform:
         await self._end_leftovers()
         self._check_ports()
         home.save()
-        async with anyio.create_task_group() as servers:
-            await self._start_surfaces(servers)
+        url = f"sqlite:///{home.path / 'registry.sqlite'}"
+        database = await anyio.to_thread.run_sync(open_database, url)
+        async with contextlib.AsyncExitStack() as at_the_end, anyio.create_task_group() as servers:
+            at_the_end.callback(database.close)
+            await self._start_surfaces(database, servers)
             async with running(self._hub(), self._settings, self._children) as client:
                 for name in home.edge_names:
                     await _ensure_namespace(client, name)
@@ -114,11 +125,8 @@ class Platform:
             ):
                 pass
 
-    async def _start_surfaces(self, servers: anyio.abc.TaskGroup) -> None:
+    async def _start_surfaces(self, database: Database, servers: anyio.abc.TaskGroup) -> None:
         home, settings = self._home, self._settings
-        database = await anyio.to_thread.run_sync(
-            registry.open_database, f"sqlite:///{home.path / 'registry.sqlite'}"
-        )
         await gitops.create(home.path / "git", REPOSITORY)
         images = distribution.app(home.path / "images", settings.distribution)
         repositories = gitops.app(home.path / "git", self._may_push, self._pushed)
@@ -188,14 +196,18 @@ class Platform:
         )
         config = {**cluster.to_config(), "settings": self._settings.to_config()}
         program = Program.towpath("cluster", name, config, fds=self._leash.fds)
+        pause = RESTART_SECONDS
         while True:
+            begin = anyio.current_time()
             child = await self._children.start(program)
             await child.wait()
+            lived = anyio.current_time() - begin
+            pause = RESTART_SECONDS if lived > STABLE_SECONDS else min(2 * pause, LONGEST_PAUSE)
             log.warning(
                 "failed edge, starts anew",
-                extra=fields(cluster=name, log=self._children.tail(name, 1)),
+                extra=fields(cluster=name, pause=pause, log=self._children.tail(name, 1)),
             )
-            await anyio.sleep(RESTART_SECONDS)
+            await anyio.sleep(pause)
 
     def _hub_kubeconfig(self, name: str) -> Path:
         """An edge's kubeconfig of the hub: rights in its own namespace there, nothing else."""

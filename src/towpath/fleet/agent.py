@@ -11,17 +11,20 @@ from typing import Final
 
 from towpath.errors import InvalidError, NotFoundError
 from towpath.kube import Controller, Reader, Request, Watch, Writer, write_status
-from towpath.spec.argocd import APPLICATION, PULL_TO_MANAGED_CLUSTER, SKIP_RECONCILE
+from towpath.spec.argocd import (
+    APPLICATION,
+    PULL_TO_MANAGED_CLUSTER,
+    RESOURCES_FINALIZER,
+    SKIP_RECONCILE,
+)
 from towpath.spec.kserve import INFERENCE_SERVICE
 from towpath.spec.kube import NAMESPACE, Kind, Object, ObjectMeta
 from towpath.spec.towpath import CLUSTER_LABEL, MIRROR, PULLED_FROM
 
-__all__ = ["APPLICATIONS", "PRUNE_FINALIZER", "PullAgent", "mirror_name"]
+__all__ = ["APPLICATIONS", "PullAgent", "mirror_name"]
 
 APPLICATIONS: Final = "argocd"
 """The edge's namespace that holds its Applications, where Argo CD would look for them."""
-PRUNE_FINALIZER: Final = "resources-finalizer.argocd.argoproj.io"
-"""With it, deleting an Application takes what it deployed along."""
 RESYNC: Final = 300.0
 """Seconds between two full looks; watches tell everything else at once."""
 
@@ -146,7 +149,7 @@ def _downwards(assigned: Object) -> Object:
         "namespace": APPLICATIONS,
         "labels": labels,
         "annotations": {**annotations, PULLED_FROM: source.get("namespace", "")},
-        "finalizers": [PRUNE_FINALIZER],
+        "finalizers": [RESOURCES_FINALIZER],
     }
     return {"metadata": metadata, "spec": assigned.get("spec", {})}
 

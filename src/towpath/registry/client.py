@@ -210,8 +210,11 @@ class Client:
     ) -> R:
         content: JsonObject = dict(changes)
         if properties:
-            there = self._read(shape, await self._call("GET", path)).customProperties or {}
+            entity = self._read(shape, await self._call("GET", path))
+            there = entity.customProperties or {}
             merged = {**there, **wire(properties)}
+            if merged == there and not changes:
+                return entity
             content["customProperties"] = {k: v.model_dump() for k, v in merged.items()}
         return self._read(shape, await self._call("PATCH", path, content=content))
 
