@@ -194,8 +194,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
         yield platform
 
 
-@pytest.mark.parametrize("stage", ["transfer", "registry", "package", "gitops", "fleet"])
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+STAGES = ("transfer", "registry", "package", "gitops", "fleet")
+SHORT = {("transfer", signal.SIGKILL), ("package", signal.SIGINT), ("fleet", signal.SIGKILL)}
+
+
+@pytest.mark.parametrize(
+    ("stage", "how"),
+    [
+        pytest.param(stage, how, marks=() if (stage, how) in SHORT else pytest.mark.long)
+        for stage in STAGES
+        for how in (signal.SIGKILL, signal.SIGINT)
+    ],
+)
 def test_an_interrupted_ship_is_finished_by_the_same_command(
     site: RunningPlatform, stage: str, how: signal.Signals
 ) -> None:
