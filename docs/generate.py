@@ -24,7 +24,9 @@ def commands() -> str:
 
 
 def _help(*command: str) -> str:
-    shown = CliRunner().invoke(cli, [*command, "--help"], env={"COLUMNS": "80"}, prog_name="towpath")
+    shown = CliRunner().invoke(
+        cli, [*command, "--help"], env={"COLUMNS": "80"}, prog_name="towpath"
+    )
     assert shown.exit_code == 0, shown.output
     text = "\n".join(line.rstrip() for line in shown.output.strip().splitlines())
     return f"## `{' '.join(('towpath', *command))}`\n\n```text\n{text}\n```\n"

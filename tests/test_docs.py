@@ -1,6 +1,8 @@
 """The documents say what is there: links lead somewhere, and the reference knows every name."""
 
+import ast
 import dataclasses
+import importlib
 import re
 import subprocess
 import sys
@@ -132,6 +134,20 @@ def test_every_setting_is_in_the_reference() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_a_console_block_begins_with_a_prompt(page: Path) -> None:
     assert [text for text in blocks(page, "console") if not text.startswith("$ ")] == []
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "guides").glob("*.md")), ids=name_of)
+def test_the_names_that_examples_import_exist(page: Path) -> None:
+    imports = [
+        (node.module, alias.name)
+        for block in blocks(page, "python")
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("towpath")
+        for alias in node.names
+    ]
+
+    for module, name in imports:
+        assert hasattr(importlib.import_module(str(module)), name), f"{module} has no {name}"
 
 
 def test_commands_in_the_documents_exist() -> None:
