@@ -19,8 +19,7 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -31,7 +30,16 @@ import psutil
 from towpath.errors import ConflictError, UnavailableError
 from towpath.telemetry import fields
 
-__all__ = ["Child", "Children", "Lifeline", "Program", "lifeline_cut", "locked", "write_atomic"]
+__all__ = [
+    "Child",
+    "Children",
+    "Lifeline",
+    "Program",
+    "lifeline_cut",
+    "locked",
+    "locked_within",
+    "write_atomic",
+]
 
 log = logging.getLogger(__name__)
 
@@ -61,35 +69,43 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, *, wait: float = 0.0) -> Iterator[None]:
+def locked(path: Path, hint: str = "") -> Iterator[None]:
     """Hold a lock file for as long as this process lives and the context lasts.
 
     Args:
         path: Made when missing; holds the owner's pid.
-        wait: Seconds to wait for an owner that is stopping.
+        hint: What to do when another process holds it.
 
     Raises:
         ConflictError: another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    deadline = time.monotonic() + wait
     with path.open("a+") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    file.seek(0)
-                    owner = file.read().strip() or "unknown"
-                    raise ConflictError(
-                        f"{path.parent} is in use by process {owner}",
-                        hint="Stop that platform with Ctrl-C, or use another folder with --home.",
-                    ) from None
-                time.sleep(0.05)  # before any server of this process runs
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise ConflictError(f"{path.parent} is in use by process {owner}", hint=hint) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
+        yield
+
+
+@contextlib.asynccontextmanager
+async def locked_within(path: Path, seconds: float, hint: str = "") -> AsyncIterator[None]:
+    """Hold a lock file as :func:`locked` does; an owner that ends in time is waited for."""
+    deadline = anyio.current_time() + seconds
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(locked(path, hint))
+                break
+            except ConflictError:
+                if anyio.current_time() >= deadline:
+                    raise
+            await anyio.sleep(POLL)
         yield
 
 
@@ -209,7 +225,7 @@ class Children:
     def adopt(self) -> list[Child]:
         """Take over what an earlier owner left running; forget what has ended."""
         for path in sorted(self._folder.glob("*.json")):
-            child = _read_state(path)
+            child = self._recall(path)
             if child is None or not child.alive:
                 path.unlink(missing_ok=True)
             elif self.get(child.name) is None:
@@ -250,8 +266,14 @@ class Children:
         _started[:] = [one for one in (*_started, process) if one.poll() is None]
         started = _start_time(process.pid) or ""
         child = Child(program.name, process.pid, started, dict(program.facts), process)
-        state = {"pid": child.pid, "started": child.started, "facts": child.facts}
-        write_atomic(self._folder / f"{child.name}.json", json.dumps(state).encode(), mode=0o600)
+        try:
+            self._remember(child)
+        except OSError as exc:  # nobody would find it again: it gets no configuration and ends
+            process.kill()
+            process.communicate()
+            raise UnavailableError(
+                f"process {program.name!r} cannot be remembered in {self._folder}: {exc.strerror}"
+            ) from exc
         self._running[child.name] = child
         _configure(process, program.config)
         log.info("started process", extra=fields(process=child.name, pid=child.pid))
@@ -288,19 +310,30 @@ class Children:
             return ""
         return "\n".join(text.strip().splitlines()[-lines:])
 
+    def _remember(self, child: Child) -> None:
+        state = {
+            "folder": str(self._folder.resolve()),
+            "pid": child.pid,
+            "started": child.started,
+            "facts": child.facts,
+        }
+        write_atomic(self._folder / f"{child.name}.json", json.dumps(state).encode(), mode=0o600)
+
+    def _recall(self, path: Path) -> Child | None:
+        """The process of a state file, if it is one of ours; a copied home remembers others'."""
+        try:
+            state = json.loads(path.read_bytes())
+            if state["folder"] != str(self._folder.resolve()):
+                return None
+            return Child(path.stem, int(state["pid"]), str(state["started"]), dict(state["facts"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def _log_file(self, name: str) -> BinaryIO:
         path = self._logs / f"{name}.log"
         if path.exists() and path.stat().st_size > LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
         return path.open("ab")
-
-
-def _read_state(path: Path) -> Child | None:
-    try:
-        state = json.loads(path.read_bytes())
-        return Child(path.stem, int(state["pid"]), str(state["started"]), dict(state["facts"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _configure(process: "subprocess.Popen[bytes]", config: Mapping[str, Any]) -> None:

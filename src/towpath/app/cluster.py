@@ -18,9 +18,8 @@ import httpx2
 from towpath import apiserver, edge, gitops, kube, web
 from towpath.app.ports import HOST
 from towpath.auth import Guard, Identity, Tokens
-from towpath.errors import TowpathError
 from towpath.fleet import PullAgent
-from towpath.process import Child, Children, locked
+from towpath.process import Child, Children, locked_within
 from towpath.settings import Settings
 from towpath.spec.argocd import APPLICATION
 from towpath.spec.kserve import INFERENCE_SERVICE
@@ -29,8 +28,8 @@ __all__ = ["Cluster", "run", "running"]
 
 STOP_SECONDS: Final = 6.0
 """Seconds that a gateway or runtime gets to end its open requests when all of it stops."""
-SWEEP_AGAIN: Final = 5.0
-"""Seconds until the next try to reach the hub for what ended while nobody looked."""
+LOCK_SECONDS: Final = 20.0
+"""Seconds that an agent waits for its predecessor, which stops, to let the folder go."""
 
 ADMINISTRATOR: Final = Identity("admin", frozenset({apiserver.ADMINISTRATORS}))
 
@@ -101,7 +100,7 @@ async def run(config: Mapping[str, Any], stop: anyio.Event) -> None:
     A process that ends in any other way leaves them to its successor.
     """
     cluster = Cluster.from_config(config)
-    with locked(cluster.folder / "lock", wait=20):
+    async with locked_within(cluster.folder / "lock", LOCK_SECONDS):
         settings = Settings().merged(config["settings"], "configuration")
         async with running(cluster, settings, cluster.children()):
             await stop.wait()
@@ -191,24 +190,14 @@ async def _adopt(children: Children, leash: str) -> list[Child]:
     """Take over what an earlier agent left; stop what hung on a lifeline that is cut by now."""
     async with anyio.create_task_group() as tasks:
         for child in children.adopt():
-            if child.facts.get("role") in ("gateway", "runtime") and child.facts["leash"] != leash:
+            if (
+                child.facts.get("role") in ("gateway", "runtime")
+                and child.facts.get("leash") != leash
+            ):
                 tasks.start_soon(children.stop, child)
     return list(children)
 
 
 async def _pull(name: str, hub: Path, client: kube.Client) -> None:
-    async with kube.Client(hub) as upstream, anyio.create_task_group() as tasks:
-        agent = PullAgent(name, upstream, client)
-        for controller in agent.controllers():
-            tasks.start_soon(controller.run)
-        tasks.start_soon(_sweep, agent)
-
-
-async def _sweep(agent: PullAgent) -> None:
-    while True:
-        try:
-            await agent.sweep()
-        except TowpathError:  # the hub is away; its controllers log that
-            await anyio.sleep(SWEEP_AGAIN)
-        else:
-            return
+    async with kube.Client(hub) as upstream:
+        await PullAgent(name, upstream, client).run()

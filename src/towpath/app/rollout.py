@@ -8,7 +8,7 @@ import anyio
 
 from towpath.edge.plan import Desired
 from towpath.errors import InvalidError, NotFoundError, UnavailableError
-from towpath.kube import Reader
+from towpath.kube import Reader, annotations, mapping
 from towpath.kube.conditions import find, is_true
 from towpath.spec.kserve import INFERENCE_SERVICE
 from towpath.spec.kube import Object
@@ -103,14 +103,13 @@ def runs(service: Object, wanted: Desired) -> bool:
 
 
 def _asks_for(service: Object, wanted: Desired) -> bool:
-    version = service["metadata"].get("annotations", {}).get(MODEL_VERSION)
+    version = annotations(service).get(MODEL_VERSION)
     return storage_uri(service) == f"oci://{wanted.image}" and version == wanted.version
 
 
 def storage_uri(service: Object) -> str:
     """``spec.predictor.model.storageUri``."""
-    model = service.get("spec", {}).get("predictor", {}).get("model", {})
-    return str(model.get("storageUri", ""))
+    return str(mapping(service, "spec", "predictor", "model").get("storageUri", ""))
 
 
 def _why(service: Object | None, target: Target, wanted: Desired) -> str:

@@ -5,11 +5,12 @@ again; each step brings the world nearer, and a world that fits yields no steps.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from towpath.errors import InvalidError
+from towpath.kube import annotations, mapping
 from towpath.spec.kserve import DEPLOYMENT_MODE
 from towpath.spec.kube import Object
 from towpath.spec.names import DIGEST, Digest, ImageRef
@@ -123,18 +124,18 @@ def desired(service: Object) -> Desired:
         SpecError: it asks for something that cannot run here.
     """
     metadata = service["metadata"]
-    predictor: Mapping[str, Any] = service.get("spec", {}).get("predictor") or {}
-    model: Mapping[str, Any] | None = predictor.get("model")
+    notes = annotations(service)
+    model = mapping(service, "spec", "predictor", "model")
     if not model:
         raise SpecError(
             "InvalidPredictorSpec",
             "spec.predictor.model is missing",
             "Name a modelFormat and a storageUri there.",
         )
-    mode = metadata.get("annotations", {}).get(DEPLOYMENT_MODE, "RawDeployment")
+    mode = notes.get(DEPLOYMENT_MODE, "RawDeployment")
     if mode not in ("RawDeployment", "Standard", "Serverless", "Knative"):
         raise SpecError("InvalidPredictorSpec", f"deployment mode {mode!r} is not available here")
-    model_format = str((model.get("modelFormat") or {}).get("name", ""))
+    model_format = str(mapping(model, "modelFormat").get("name", ""))
     if model_format not in FORMATS:
         raise SpecError(
             "NoSupportingRuntime",
@@ -155,7 +156,7 @@ def desired(service: Object) -> Desired:
         model_format=model_format,
         image=ImageRef(f"{reference}@{digest}"),
         digest=Digest(digest),
-        version=metadata.get("annotations", {}).get(MODEL_VERSION, "1"),
+        version=str(notes.get(MODEL_VERSION, "1")),
     )
 
 

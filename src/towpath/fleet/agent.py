@@ -9,8 +9,20 @@ level-based loop; while the hub is away the edge goes on with what it has.
 from dataclasses import dataclass
 from typing import Final
 
-from towpath.errors import InvalidError, NotFoundError
-from towpath.kube import Controller, Reader, Request, Watch, Writer, write_status
+import anyio
+
+from towpath.errors import InvalidError, NotFoundError, TowpathError
+from towpath.kube import (
+    After,
+    Controller,
+    Reader,
+    Request,
+    Watch,
+    Writer,
+    annotations,
+    labels,
+    write_status,
+)
 from towpath.spec.argocd import (
     APPLICATION,
     PULL_TO_MANAGED_CLUSTER,
@@ -29,7 +41,13 @@ RESYNC: Final = 300.0
 """Seconds between two full looks; watches tell everything else at once."""
 
 
-@dataclass(frozen=True)
+SWEEP_AGAIN: Final = 5.0
+"""Seconds until the next try to reach the hub for what ended while no agent ran."""
+PRUNING: Final = After(0.5)
+"""Between two looks at a copy that is being deleted."""
+
+
+@dataclass
 class PullAgent:
     """Mirrors one cluster's Applications down and its state up.
 
@@ -43,49 +61,57 @@ class PullAgent:
     hub: Writer
     edge: Writer
 
-    def controllers(self) -> tuple[Controller, ...]:
-        """The loops to run: assignments down, Application status up, services up."""
-        return (
-            Controller(
-                "pull",
-                self.hub,
-                (Watch(APPLICATION, self.cluster),),
-                self.pull,
-                resync=RESYNC,
-            ),
-            Controller(
-                "report-applications",
-                self.edge,
-                (Watch(APPLICATION, APPLICATIONS),),
-                self.report_application,
-                resync=RESYNC,
-            ),
-            Controller(
-                "report-services",
-                self.edge,
-                (Watch(INFERENCE_SERVICE),),
-                self.report_service,
-                resync=RESYNC,
-            ),
+    def __post_init__(self) -> None:
+        assigned = Watch(APPLICATION, self.cluster)
+        copies = Watch(APPLICATION, APPLICATIONS)
+        self._pull = Controller("pull", self.hub, (assigned,), self.pull, resync=RESYNC)
+        self._applications = Controller(
+            "report-applications", self.edge, (copies,), self.report_application, resync=RESYNC
+        )
+        self._services = Controller(
+            "report-services",
+            self.edge,
+            (Watch(INFERENCE_SERVICE),),
+            self.report_service,
+            resync=RESYNC,
         )
 
-    async def sweep(self) -> None:
-        """Forget what ended while nobody looked: mirrors whose original is gone, on either side."""
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            for controller in (self._pull, self._applications, self._services):
+                tasks.start_soon(controller.run)
+            tasks.start_soon(self._sweep)
+
+    async def _sweep(self) -> None:
+        """Once the hub answers: look at what may have ended while no agent ran, on either side."""
+        while True:
+            try:
+                for request in await self.leftovers():
+                    self._services.ask(request)
+            except TowpathError:  # the hub is away; the controllers log that
+                await anyio.sleep(SWEEP_AGAIN)
+            else:
+                return
+
+    async def leftovers(self) -> list[Request]:
+        """The originals of the hub's mirrors; copies here are asked for on the spot."""
         for copy in await self.edge.list(APPLICATION, APPLICATIONS):
             if _is_pulled(copy):
-                await self.pull(Request(self.cluster, copy["metadata"]["name"]))
-        for mirror in await self.hub.list(INFERENCE_SERVICE, self.cluster):
-            if (origin := _origin(mirror)) is not None:
-                await self.report_service(origin)
+                self._pull.ask(Request(self.cluster, copy["metadata"]["name"]))
+        mirrors = await self.hub.list(INFERENCE_SERVICE, self.cluster)
+        return [origin for mirror in mirrors if (origin := _origin(mirror)) is not None]
 
-    async def pull(self, request: Request) -> None:
+    async def pull(self, request: Request) -> After | None:
         """Make the edge's copy of one Application like the hub's."""
         assigned = await _find(self.hub, APPLICATION, request)
         copy = await _find(self.edge, APPLICATION, Request(APPLICATIONS, request.name))
         if assigned is None or "deletionTimestamp" in assigned["metadata"]:
             if copy is not None and _is_pulled(copy):
                 await self.edge.delete(APPLICATION, request.name, APPLICATIONS)
-            return
+            return None
+        if copy is not None and "deletionTimestamp" in copy["metadata"]:
+            return PRUNING  # the assignment came back while the old copy goes
         desired = _downwards(assigned)
         if copy is None:
             await _ensure_namespace(self.edge, APPLICATIONS)
@@ -94,6 +120,7 @@ class PullAgent:
             desired["metadata"]["resourceVersion"] = copy["metadata"]["resourceVersion"]
             await self.edge.replace(APPLICATION, {**copy, **desired})
         await self.report_application(Request(APPLICATIONS, request.name))
+        return None
 
     async def report_application(self, request: Request) -> None:
         """Write the status of the edge's copy into the hub's Application."""
@@ -140,15 +167,15 @@ def mirror_name(original: Request) -> str:
 
 def _downwards(assigned: Object) -> Object:
     source = assigned["metadata"]
-    annotations = dict(source.get("annotations", {}))
-    annotations.pop(SKIP_RECONCILE, None)
-    labels = dict(source.get("labels", {}))
-    labels.pop(PULL_TO_MANAGED_CLUSTER, None)
+    notes = annotations(assigned)
+    notes.pop(SKIP_RECONCILE, None)
+    marks = labels(assigned)
+    marks.pop(PULL_TO_MANAGED_CLUSTER, None)
     metadata: ObjectMeta = {
         "name": source["name"],
         "namespace": APPLICATIONS,
-        "labels": labels,
-        "annotations": {**annotations, PULLED_FROM: source.get("namespace", "")},
+        "labels": marks,
+        "annotations": {**notes, PULLED_FROM: source.get("namespace", "")},
         "finalizers": [RESOURCES_FINALIZER],
     }
     return {"metadata": metadata, "spec": assigned.get("spec", {})}
@@ -159,9 +186,9 @@ def _upwards(original: Object, cluster: str, name: str) -> Object:
     metadata: ObjectMeta = {
         "name": name,
         "namespace": cluster,
-        "labels": {**source.get("labels", {}), CLUSTER_LABEL: cluster},
+        "labels": {**labels(original), CLUSTER_LABEL: cluster},
         "annotations": {
-            **source.get("annotations", {}),
+            **annotations(original),
             MIRROR: f"{cluster}/{source.get('namespace', '')}/{source['name']}",
         },
     }
@@ -169,20 +196,19 @@ def _upwards(original: Object, cluster: str, name: str) -> Object:
 
 
 def _same(found: Object, desired: Object) -> bool:
-    have, want = found["metadata"], desired["metadata"]
     return (
         found.get("spec") == desired.get("spec")
-        and have.get("labels", {}) == want.get("labels", {})
-        and have.get("annotations", {}) == want.get("annotations", {})
+        and labels(found) == labels(desired)
+        and annotations(found) == annotations(desired)
     )
 
 
 def _is_pulled(obj: Object) -> bool:
-    return PULLED_FROM in obj["metadata"].get("annotations", {})
+    return PULLED_FROM in annotations(obj)
 
 
 def _origin(mirror: Object) -> Request | None:
-    parts = mirror["metadata"].get("annotations", {}).get(MIRROR, "").split("/")
+    parts = annotations(mirror).get(MIRROR, "").split("/")
     return Request(parts[1], parts[2]) if len(parts) == 3 else None
 
 

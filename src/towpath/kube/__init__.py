@@ -5,6 +5,7 @@ Nothing here knows whether the API is the embedded one or a cluster's.
 
 from towpath.kube.client import Client, Reader, WatchEvent, Writer
 from towpath.kube.controller import After, Controller, Request, Watch
+from towpath.kube.fields import annotations, labels, mapping
 from towpath.kube.status import write_status
 
 __all__ = [
@@ -16,5 +17,8 @@ __all__ = [
     "Watch",
     "WatchEvent",
     "Writer",
+    "annotations",
+    "labels",
+    "mapping",
     "write_status",
 ]

@@ -71,7 +71,7 @@ class Controller:
         client: The API that is watched.
         watches: What wakes it; the first is usually the kind that it keeps true.
         reconcile: Makes the world fit for one name; reads everything it needs itself.
-        resync: Seconds after which every known name is looked at again.
+        resync: Seconds after which every known name is looked at again, also one that is gone.
         workers: How many names at a time; one name is never in two hands.
     """
 
@@ -100,20 +100,28 @@ class Controller:
 
     async def _listen(self, watch: Watch) -> None:
         failures = 0
+        known: set[Request] = set()
         while True:
+            # what went while nobody listened is told by no event: ask for all that was there
+            for request in known:
+                self._queue.add(request)
+            before, known = known, set()
             try:
                 with anyio.move_on_after(self.resync * random.uniform(0.9, 1.1)):  # noqa: S311
                     async for _, obj in self.client.watch(watch.kind, watch.namespace):
                         failures = 0
                         for request in watch.requests(obj):
+                            known.add(request)
                             self._queue.add(request)
                     failures += 1  # the server ended the watch
-            except TowpathError as exc:
+            except Exception as exc:
+                known |= before  # perhaps not told yet: ask for them once more
                 failures += 1
                 if failures == 1:
                     log.warning(
                         "failed to watch",
                         extra=fields(controller=self.name, kind=watch.kind.kind, error=exc),
+                        exc_info=not isinstance(exc, TowpathError),
                     )
             if failures:
                 await anyio.sleep(_backoff(failures))

@@ -109,7 +109,8 @@ async def test_an_application_taken_away_goes_on_the_edge_too(
     await agent.pull(ASSIGNED)
     await hub.delete(APPLICATION, "edge-1-fraud", "edge-1")
 
-    await agent.sweep()
+    await agent.leftovers()
+    await agent.pull(ASSIGNED)
 
     copy = await edge.get(APPLICATION, "edge-1-fraud", APPLICATIONS)
     assert "deletionTimestamp" in copy["metadata"]  # its finalizer prunes what it deployed first
@@ -122,7 +123,7 @@ async def test_an_application_of_the_edge_itself_is_left_alone(
     await edge.create(NAMESPACE, {"metadata": {"name": APPLICATIONS}})
     await edge.create(APPLICATION, own)
 
-    await agent.sweep()
+    assert await agent.leftovers() == []
     await agent.pull(Request("edge-1", "mine"))
 
     assert (
@@ -145,7 +146,8 @@ async def test_a_service_is_mirrored_with_its_status_and_its_end(
     assert mirror["status"] == status["status"]
 
     await edge.delete(INFERENCE_SERVICE, "fraud", "default")
-    await agent.sweep()
+    (origin,) = await agent.leftovers()
+    await agent.report_service(origin)
     with pytest.raises(NotFoundError):
         await hub.get(INFERENCE_SERVICE, "fraud", "edge-1")
 
@@ -172,3 +174,38 @@ async def test_a_service_of_the_hub_in_that_namespace_is_never_overwritten(
 
     with pytest.raises(InvalidError, match="not the mirror"):
         await agent.report_service(Request("default", "fraud"))
+
+
+async def test_an_assignment_that_comes_back_while_its_copy_goes_is_looked_at_again(
+    agent: PullAgent, hub: MemoryCluster, edge: MemoryCluster
+) -> None:
+    await hub.create(APPLICATION, application())
+    await agent.pull(ASSIGNED)
+    await hub.delete(APPLICATION, "edge-1-fraud", "edge-1")
+    await agent.pull(ASSIGNED)
+    await hub.create(APPLICATION, application())
+
+    again = await agent.pull(ASSIGNED)
+
+    assert again is not None
+    gone: Any = {"metadata": {"finalizers": None}}
+    await edge.merge(APPLICATION, "edge-1-fraud", APPLICATIONS, gone)
+    assert await agent.pull(ASSIGNED) is None
+    copy = await edge.get(APPLICATION, "edge-1-fraud", APPLICATIONS)
+    assert "deletionTimestamp" not in copy["metadata"]
+
+
+@pytest.mark.parametrize("odd", [None, "text", ["list"]])
+async def test_an_odd_object_harms_nobody(
+    agent: PullAgent, hub: MemoryCluster, edge: MemoryCluster, odd: Any
+) -> None:
+    await hub.create(
+        INFERENCE_SERVICE,
+        {"metadata": {"name": "odd", "namespace": "edge-1", "annotations": odd}},
+    )
+    await edge.create(INFERENCE_SERVICE, service())
+
+    assert await agent.leftovers() == []
+    await agent.report_service(Request("default", "fraud"))
+
+    assert (await hub.get(INFERENCE_SERVICE, "fraud", "edge-1"))["spec"] == service()["spec"]
