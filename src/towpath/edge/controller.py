@@ -15,11 +15,21 @@ import anyio.abc
 
 from towpath.edge import plan as planning
 from towpath.edge.ingress import Ingress
+from towpath.edge.lives import Lives
 from towpath.edge.plan import Desired, Instance, SpecError
 from towpath.edge.runtime import RUNTIME, Runtimes
 from towpath.edge.status import Failure, Standing, status_of
 from towpath.errors import NotFoundError, TowpathError, UnavailableError
-from towpath.kube import After, Controller, Request, Watch, Writer, write_status
+from towpath.kube import (
+    After,
+    Controller,
+    Request,
+    Watch,
+    Writer,
+    annotations,
+    mapping,
+    write_status,
+)
 from towpath.process import Child
 from towpath.settings import Edge
 from towpath.spec.kserve import INFERENCE_SERVICE
@@ -34,8 +44,6 @@ log = logging.getLogger(__name__)
 
 SOON: Final = After(0.05)
 """Between two looks at a runtime that is loading: a small model takes a third of a second."""
-LONGEST_PAUSE: Final = 60.0
-"""Seconds between starts of a runtime that keeps failing."""
 
 
 class ModelStore(Protocol):
@@ -48,15 +56,6 @@ class ModelStore(Protocol):
     async def fetch(self, image: ImageRef) -> None:
         """Bring an image's files here, verified, or raise one of the five errors."""
         ...
-
-
-@dataclass
-class _Trouble:
-    """What went wrong with a revision, and when to try again."""
-
-    failure: Failure
-    count: int
-    until: float
 
 
 @dataclass
@@ -76,8 +75,7 @@ class Services:
     runtimes: Runtimes
     ingress: Ingress
     settings: Edge
-    _trouble: dict[Request, _Trouble] = field(default_factory=dict)
-    _starting: dict[str, float] = field(default_factory=dict)
+    _lives: dict[Request, Lives] = field(default_factory=dict)
     _tasks: anyio.abc.TaskGroup | None = None
 
     def __post_init__(self) -> None:
@@ -104,12 +102,12 @@ class Services:
         service = await self._service(request)
         instances = await self.runtimes.instances(*request)
         if service is None:
-            self._trouble.pop(request, None)
-            routed = self.ingress.upstream(*request)
-            steps = planning.plan(None, instances, local=False, routed=routed)
+            self._lives.pop(request, None)
+            routed = request in self.ingress.services()
+            steps = planning.plan(None, instances, local=False, routed="" if routed else None)
             await self._carry_out(request, steps)
             return None
-        if MIRROR in service["metadata"].get("annotations", {}):
+        if MIRROR in annotations(service):
             return None
         try:
             wanted = planning.desired(service)
@@ -117,13 +115,16 @@ class Services:
             failure = Failure(exc.failure, _sentence(exc))
             await self._report(service, self._standing(request, instances, None, failure))
             return None
-        await self.ingress.expect(*request)
+        if self.ingress.upstream(*request) not in [i.address for i in instances]:
+            await self.ingress.hold(*request)  # known, and for now nobody answers
         return await self._bring_about(request, service, wanted, instances)
 
     async def _bring_about(
         self, request: Request, service: Object, wanted: Desired, instances: list[Instance]
     ) -> After | None:
-        self._notice_deaths(request, wanted, instances)
+        lives = self._lives.setdefault(request, Lives())
+        lives.forget_others(wanted.revision)
+        self._look_at(lives, wanted, instances)
         steps = planning.plan(
             wanted,
             instances,
@@ -132,25 +133,24 @@ class Services:
         )
         again: After | None = None
         passing: UnavailableError | None = None
-        pause = self._pause(request)
+        pause = lives.pause(wanted.revision, anyio.current_time())
         if pause and any(isinstance(step, planning.Fetch | planning.Start) for step in steps):
             again = After(pause)
         else:
-            if "status" not in service:
+            if not mapping(service, "status"):
                 service = await self._report(service, self._standing(request, instances, wanted))
             try:
                 again = await self._carry_out(request, steps)
             except UnavailableError as exc:
                 passing = exc
             except TowpathError as exc:
-                self._fail(request, Failure("ModelLoadFailed", _sentence(exc)))
-                again = After(self._pause(request))
+                again = self._fail(lives, wanted, Failure("ModelLoadFailed", _sentence(exc)))
             instances = await self.runtimes.instances(*request)
-        trouble = self._trouble.get(request)
-        failure = trouble.failure if trouble else None
-        standing = self._standing(request, instances, wanted, failure)
+        trouble = lives.trouble(wanted.revision)
+        standing = self._standing(
+            request, instances, wanted, trouble.failure if trouble is not None else None
+        )
         if standing.settled:
-            self._trouble.pop(request, None)
             standing = replace(standing, failure=None)
         if passing is not None:
             standing = replace(standing, progress=_sentence(passing))
@@ -167,7 +167,7 @@ class Services:
                 case planning.Fetch(image):
                     await self.store.fetch(image)
                 case planning.Start(wanted):
-                    await self._start(wanted)
+                    await self._start(request, wanted)
                     again = SOON
                 case planning.Await(instance):
                     again = await self._await(request, instance)
@@ -180,45 +180,40 @@ class Services:
                     await self.runtimes.stop(instance.process, grace=self.settings.drain_seconds)
         return again
 
-    async def _start(self, wanted: Desired) -> None:
+    async def _start(self, request: Request, wanted: Desired) -> None:
         folder = self.store.folder(wanted.digest)
         if folder is None:
             raise UnavailableError(f"the files of {wanted.image} went away")
-        self._starting[wanted.process] = anyio.current_time() + self.settings.start_seconds
-        self._listen(await self.runtimes.start(wanted, folder))
+        child = await self.runtimes.start(wanted, folder)
+        now = anyio.current_time()
+        self._lives[request].begin(wanted.revision, now, self.settings.start_seconds)
+        self._listen(child)
 
     async def _await(self, request: Request, instance: Instance) -> After:
-        limit = self.settings.start_seconds
-        deadline = self._starting.setdefault(instance.process, anyio.current_time() + limit)
-        if anyio.current_time() >= deadline:
-            self._starting.pop(instance.process)
+        now = anyio.current_time()
+        if self._lives[request].overdue(instance.revision, now):
             await self.runtimes.stop(instance.process, grace=1)
-            self._fail(request, Failure("RuntimeUnhealthy", f"not ready within {limit:g} s"))
+            told = f"not ready within {self.settings.start_seconds:g} s"
+            self._lives[request].ended(instance.revision, told, now)
         return SOON
 
-    def _notice_deaths(self, request: Request, wanted: Desired, instances: list[Instance]) -> None:
-        if wanted.process not in self._starting:
-            return
-        current = next((i for i in instances if i.process == wanted.process), None)
+    def _look_at(self, lives: Lives, wanted: Desired, instances: list[Instance]) -> None:
+        now = anyio.current_time()
+        current = next((i for i in instances if i.revision == wanted.revision), None)
         if current is None:
-            words = self.runtimes.last_words(wanted.process)
-            self._fail(request, Failure("ModelLoadFailed", words or "the runtime ended"))
-        if current is None or current.ready:
-            self._starting.pop(wanted.process)
+            lives.ended(wanted.revision, self.runtimes.last_words(wanted.process), now)
+        else:
+            patience = self.settings.start_seconds
+            lives.seen(wanted.revision, ready=current.ready, now=now, patience=patience)
 
-    def _fail(self, request: Request, failure: Failure) -> None:
-        before = self._trouble.get(request)
-        count = before.count + 1 if before else 1
-        pause = min(LONGEST_PAUSE, 2.0 ** (count - 1))
-        self._trouble[request] = _Trouble(failure, count, anyio.current_time() + pause)
+    def _fail(self, lives: Lives, wanted: Desired, failure: Failure) -> After:
+        now = anyio.current_time()
+        lives.failed(wanted.revision, failure, now)
         log.warning(
             "failed to run service",
-            extra=fields(service="/".join(request), reason=failure.reason, error=failure.message),
+            extra=fields(process=wanted.process, reason=failure.reason, error=failure.message),
         )
-
-    def _pause(self, request: Request) -> float:
-        trouble = self._trouble.get(request)
-        return max(0.0, trouble.until - anyio.current_time()) if trouble else 0.0
+        return After(lives.pause(wanted.revision, now))
 
     def _standing(
         self,

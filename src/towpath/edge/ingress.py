@@ -8,6 +8,7 @@ table, and the next agent begins from there: no service is unrouted by a change 
 import contextlib
 import logging
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
 import httpx2
@@ -16,7 +17,7 @@ from towpath.auth import new_token
 from towpath.edge.plan import Instance
 from towpath.edge.routes import Route, Table
 from towpath.edge.runtime import Leash
-from towpath.errors import UnavailableError
+from towpath.errors import TowpathError, UnavailableError
 from towpath.process import Child, Children, Program
 from towpath.telemetry import fields
 from towpath.web import listen
@@ -25,7 +26,10 @@ __all__ = ["Ingress"]
 
 log = logging.getLogger(__name__)
 
-PROCESS = "gateway"
+PROCESS: Final = "gateway"
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 15.0
+"""Seconds before a gateway that ended is started anew; ever more if it keeps ending."""
 
 
 @dataclass
@@ -56,25 +60,33 @@ class Ingress:
     async def start(self) -> None:
         """Adopt the gateway, or start one. Afterwards it accepts requests."""
         gateway = self.children.get(PROCESS)
-        if gateway is None:
-            await self._launch()
-            return
-        answer = await self._admin(gateway, "GET")
-        table = Table.parse(answer.content)
-        self._routes = {(route.namespace, route.name): route for route in table.routes}
+        if gateway is not None:
+            try:
+                table = Table.parse((await self._admin(gateway, "GET")).content)
+            except TowpathError:  # it lives and does not answer: nobody is served by it
+                log.warning("failed gateway, takes its place", extra=fields(pid=gateway.pid))
+                await self.children.stop(gateway, grace=1)
+            else:
+                self._routes = {(route.namespace, route.name): route for route in table.routes}
+                return
+        await self._launch()
 
     async def keep(self) -> None:
-        """Start the gateway anew whenever it ends, until cancelled."""
+        """Start the gateway anew whenever it ends, ever later when it does not last."""
+        pause = FIRST_PAUSE
         while True:
+            begin = anyio.current_time()
             if (gateway := self.children.get(PROCESS)) is not None:
                 await gateway.wait()
-            log.warning("failed gateway, starts anew", extra=fields(port=self.port))
+            lasted = anyio.current_time() - begin
+            pause = FIRST_PAUSE if lasted > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
+            log.warning("failed gateway, starts anew", extra=fields(port=self.port, pause=pause))
+            await anyio.sleep(pause)
             async with self._lock:
                 try:
                     await self._launch()
-                except Exception as exc:
+                except TowpathError as exc:
                     log.warning("failed to start the gateway", extra=fields(error=exc))
-                    await anyio.sleep(1)
 
     def services(self) -> set[tuple[str, str]]:
         """Namespace and name of every routed service."""
@@ -99,21 +111,20 @@ class Ingress:
             await self._send(routes)
             self._routes = routes
 
-    async def expect(self, namespace: str, name: str) -> None:
-        """Have a service that does not run yet answered with "not yet" instead of "unknown"."""
+    async def hold(self, namespace: str, name: str) -> None:
+        """Have a service that nobody answers for now refused with "not yet", not "unknown"."""
+        held = Route(namespace, name, name, None)
         async with self._lock:
-            if (namespace, name) not in self._routes:
-                routes = {**self._routes, (namespace, name): Route(namespace, name, name, None)}
+            if self._routes.get((namespace, name)) != held:
+                routes = {**self._routes, (namespace, name): held}
                 await self._send(routes)
                 self._routes = routes
 
-    async def idle(self, upstream: str, *, within: float) -> bool:
-        """Wait until no request is open at an instance; False when the time is over before."""
+    async def idle(self, upstream: str, *, within: float) -> None:
+        """Wait until no request is open at an instance, or the time is over."""
         with anyio.move_on_after(within):
             while await self._in_flight(upstream):  # noqa: ASYNC110
                 await anyio.sleep(0.05)  # the count is in the gateway, which tells nobody
-            return True
-        return False
 
     async def _in_flight(self, upstream: str) -> int:
         if (gateway := self.children.get(PROCESS)) is None:
@@ -166,8 +177,12 @@ class Ingress:
                 fds=(public.fileno(), admin.fileno(), *self.leash.fds),
             )
             child = await self.children.start(program)
-        await self._until_answering(child)
-        await self._send(self._routes)
+        try:
+            await self._until_answering(child)
+            await self._send(self._routes)
+        except TowpathError:
+            await self.children.stop(child, grace=1)
+            raise
 
     async def _until_answering(self, child: Child) -> None:
         with anyio.move_on_after(15):
