@@ -54,7 +54,7 @@ class Tokens:
     """
 
     def __init__(self, identities: Iterable[tuple[str, Identity]]) -> None:
-        self._known = [(_hash(token), identity) for token, identity in identities]
+        self._known = [(_hash(token), identity) for token, identity in identities if token]
 
     def identify(self, authorization: str | None) -> Identity:
         """The caller of an ``Authorization`` header: Bearer, or Basic with the token as password.
@@ -104,7 +104,6 @@ class Guard:
         tokens: Who is known.
         rule: What they may.
         shape: The surface's error shape (see :mod:`towpath.web`).
-        challenge: Value of ``WWW-Authenticate`` in a 401.
     """
 
     def __init__(
@@ -113,13 +112,11 @@ class Guard:
         tokens: Tokens,
         rule: Rule,
         shape: Callable[[TowpathError, int], Mapping[str, object]],
-        challenge: str = "Bearer",
     ) -> None:
         self._inner = inner
         self._tokens = tokens
         self._rule = rule
         self._shape = shape
-        self._challenge = challenge
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope; only ``http`` is guarded."""
@@ -133,7 +130,7 @@ class Guard:
             identity = self._admit(header, scope)
         except DeniedError as error:
             status = 401 if error.reason is Reason.UNAUTHENTICATED else 403
-            headers = {"WWW-Authenticate": self._challenge} if status == 401 else {}
+            headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
             refusal = JSONResponse(self._shape(error, status), status_code=status, headers=headers)
             await refusal(scope, receive, send)
             return

@@ -12,7 +12,9 @@ form in :mod:`towpath.web`; the command line turns the class into an exit code.
     └── UnavailableError   try again (after ``retry_after`` seconds)
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
+from errno import ENOSPC
 from typing import ClassVar
 
 __all__ = [
@@ -122,10 +124,30 @@ class UnavailableError(TowpathError):
 
 
 def first_known(error: BaseException) -> TowpathError | None:
-    """The first of our own errors in an exception or a (nested) exception group; None for none."""
+    """The error to tell of an exception or a (nested) exception group.
+
+    Returns:
+        The first of our own errors; an error of the operating system as one of ours; None when
+        anything else is among them, which is a fault that must not be hidden.
+    """
+    leaves = list(_leaves(error))
+    known = [_known(leaf) for leaf in leaves]
+    return known[0] if known and all(known) else None
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def _known(error: BaseException) -> TowpathError | None:
     if isinstance(error, TowpathError):
         return error
-    if isinstance(error, BaseExceptionGroup):
-        found = (first_known(inner) for inner in error.exceptions)
-        return next((known for known in found if known is not None), None)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        reason = Reason.NO_SPACE if error.errno == ENOSPC else Reason.UNAVAILABLE
+        return UnavailableError(f"{where}{error.strerror}", reason=reason)
     return None

@@ -6,6 +6,7 @@ A stage receives only its own slice. Only the command line fills these in: from 
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import inf
 from typing import Any
 
 from towpath.errors import InvalidError
@@ -144,12 +145,21 @@ def _read(known: Any, name: str, knobs: Mapping[str, Any], origin: str) -> dict[
                 hint="'towpath settings' lists all.",
             )
         wanted = type(getattr(known, knob))
-        try:
-            number = wanted(value) if not isinstance(value, bool) else None
-        except (TypeError, ValueError):
-            number = None
-        if number is None or (wanted is not str and not number > 0):
+        read = _value(wanted, value)
+        if read is None:
             kind = {int: "a whole number above 0", float: "a number above 0"}.get(wanted, "a text")
             raise InvalidError(f"{origin}: {name}.{knob} is {value!r}, not {kind}")
-        found[knob] = number
+        found[knob] = read
     return found
+
+
+def _value(wanted: type, value: Any) -> Any:
+    """A value as its field's type; None for what it cannot be."""
+    if wanted is str:
+        return value if isinstance(value, str) and value else None
+    fits = isinstance(value, str | int) or (wanted is float and isinstance(value, float))
+    try:
+        number = wanted(value) if fits and not isinstance(value, bool) else 0
+    except ValueError:
+        return None
+    return number if 0 < number < inf else None

@@ -96,10 +96,14 @@ def kubernetes_status(error: TowpathError, status: int) -> Mapping[str, Any]:
         "metadata": {},
         "status": "Failure",
         "message": _sentence(error),
-        "reason": _KUBERNETES_REASONS.get(error.reason, "InternalError"),
+        "reason": "InternalError" if status == 500 else _kubernetes_reason(error),
         **({"details": details} if details else {}),
         "code": 422 if error.reason is Reason.INVALID else status,
     }
+
+
+def _kubernetes_reason(error: TowpathError) -> str:
+    return _KUBERNETES_REASONS.get(error.reason, "InternalError")
 
 
 _KUBERNETES_REASONS: Final[Mapping[Reason, str]] = {

@@ -221,6 +221,18 @@ async def test_a_branch_only_moves_forward(surface: Surface, run: Git, tmp_path:
     assert "other" not in await run("ls-remote", surface.repository)
 
 
+@pytest.mark.parametrize("ref", ["refs/heads/HEAD", "refs/notes/x", "refs/asked/x"])
+async def test_besides_branches_and_tags_nothing_is_kept(
+    surface: Surface, run: Git, tmp_path: Path, ref: str
+) -> None:
+    clone = tmp_path / "clone"
+    await run("clone", surface.pushable, str(clone))
+    before = await run("ls-remote", surface.repository)
+    said = await run("push", "origin", f"main:{ref}", cwd=clone, fails=True)
+    assert "only branches and tags" in said
+    assert await run("ls-remote", surface.repository) == before
+
+
 async def test_of_two_pushes_at_once_one_is_told(
     surface: Surface, run: Git, tmp_path: Path
 ) -> None:

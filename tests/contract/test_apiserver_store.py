@@ -9,7 +9,7 @@ import pytest
 
 from towpath.apiserver import Store
 from towpath.apiserver.record import Address, Change, Record, Write
-from towpath.errors import ConflictError, NotFoundError, Reason, UnavailableError
+from towpath.errors import ConflictError, DeniedError, NotFoundError, Reason, UnavailableError
 
 pytestmark = pytest.mark.anyio
 
@@ -88,6 +88,31 @@ async def test_a_write_may_need_its_namespace(store: Store) -> None:
     await store.write(Write(thing("x"), None, obj(), within="a"))
     with pytest.raises(NotFoundError, match='namespaces "b" not found'):
         await store.write(Write(thing("x", "b"), None, obj(), within="b"))
+    with pytest.raises(NotFoundError, match='"things" not found'):
+        await store.write(Write(thing("y"), None, obj(), within="a", defined="things"))
+
+
+@pytest.mark.parametrize(
+    ("resource", "needs"),
+    [
+        ("namespaces", {"within": "holder"}),
+        ("customresourcedefinitions.apiextensions.k8s.io", {"defined": "holder"}),
+    ],
+)
+async def test_nothing_is_added_to_what_is_leaving(
+    store: Store, resource: str, needs: dict[str, str]
+) -> None:
+    address = Address(resource, "", "holder")
+    told = {"metadata": {}, "spec": {"deletionTimestamp": "only a word"}}
+    record = (await store.write(Write(address, None, told))).record
+    await store.write(Write(thing("x"), None, obj(), **needs))
+    marked = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    async with anyio.create_task_group() as tasks:  # both in one transaction
+        tasks.start_soon(store.write, Write(address, record, marked))
+        await anyio.lowlevel.checkpoint()
+        with pytest.raises(DeniedError):
+            await store.write(Write(thing("y"), None, obj(), **needs))
+    assert await store.get(thing("y")) is None
 
 
 async def test_a_namespace_goes_when_it_is_empty(store: Store) -> None:
@@ -146,6 +171,18 @@ async def test_pages_come_in_order(store: Store) -> None:
     within = await store.page("things", "b", limit=2)
     assert [r.address.name for r in within.records] == ["a", "x"]
     assert not within.more
+
+
+async def test_a_page_ends_at_its_bytes(store: Store) -> None:
+    for name in "abcd":
+        await put(store, thing(name))
+    size = len((await store.page("things")).records[0].data)
+    page = await store.page("things", size=2 * size)
+    assert ([r.address.name for r in page.records], page.more) == (["a", "b"], True)
+    one = await store.page("things", after=("a", "b"), size=1)
+    assert ([r.address.name for r in one.records], one.more) == (["c"], True)
+    rest = await store.page("things", after=("a", "b"), size=2 * size)
+    assert ([r.address.name for r in rest.records], rest.more) == (["c", "d"], False)
 
 
 async def test_changes_are_told_in_order(store: Store) -> None:

@@ -1,5 +1,6 @@
 """Starting, stopping, and being killed: nothing is lost, nothing is left."""
 
+import hashlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import httpx2
 import pytest
 
 from towpath.app.example import find_example
+from towpath.app.ports import free_base
 from towpath.testing.platform import (
     RunningPlatform,
     command_line,
@@ -236,3 +238,106 @@ def test_an_interrupted_ship_is_finished_by_the_same_command(
     assert list((site.home.models / name).iterdir()) == [site.home.models / name / "1"]
     again = site.ship(EXAMPLE.model, name, "1")
     assert again.json["revision"] == done.json["revision"]
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A model with other bytes that answers the same: the example, with a trailing field."""
+    changed = tmp_path / "model.onnx"
+    # field 6 of a ModelProto is its doc_string: protobuf takes the last one
+    changed.write_bytes(EXAMPLE.model.read_bytes() + b"\x32\x05other")
+    return changed
+
+
+def served_digest(site: RunningPlatform, name: str) -> tuple[str, str, str]:
+    """What the registry, the shelf and the edge say a version is."""
+    (row,) = [m for m in site.status()["models"] if m["name"] == name]
+    (file,) = (site.home.models / name / "1").iterdir()
+    on_shelf = "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()
+    image = row["image"].rpartition("@")[2].replace(":", "-")
+    (on_edge,) = (site.home.cluster("edge-1") / "served" / image).iterdir()
+    return row["digest"], on_shelf, "sha256:" + hashlib.sha256(on_edge.read_bytes()).hexdigest()
+
+
+def test_two_at_once_with_other_bytes_cannot_both_win(site: RunningPlatform, other: Path) -> None:
+    lines = [
+        command_line("ship", str(model), "--name", "race", "--version", "1", "-o", "json")
+        for model in (EXAMPLE.model, other)
+    ]
+    environment = {**os.environ, "TOWPATH_HOME": str(site.home.path)}
+    both = [
+        subprocess.Popen(
+            line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for line in lines
+    ]
+    said = [process.communicate(timeout=90) for process in both]
+
+    assert sorted(process.returncode for process in both) == [0, 4]
+    loser = next(i for i, process in enumerate(both) if process.returncode == 4)
+    assert "already registered with other bytes" in said[loser][1]
+    winner = json.loads(said[1 - loser][0])
+    assert set(served_digest(site, "race")) == {winner["artifact"]["digest"]}
+
+
+def test_a_replacement_that_was_killed_does_not_leave_its_bytes_under_the_old_name(
+    site: RunningPlatform, other: Path
+) -> None:
+    first = site.ship(EXAMPLE.model, "swap", "1").json
+    line = command_line("ship", str(other), "--name", "swap", "--version", "1", "--replace")
+    killed = subprocess.Popen(
+        [*line, "--home", str(site.home.path)], stderr=subprocess.PIPE, text=True
+    )
+    assert killed.stderr is not None
+    for told in killed.stderr:
+        if "transfer" in told:
+            killed.kill()
+            break
+    killed.communicate(timeout=30)
+
+    again = site.ship(EXAMPLE.model, "swap", "1")
+
+    assert again.code == 0, again.err
+    assert set(served_digest(site, "swap")) == {first["artifact"]["digest"]}
+
+
+def test_a_look_without_patience(site: RunningPlatform) -> None:
+    assert site.ship(EXAMPLE.model, "patience", "1").code == 0
+
+    again = site.ship(EXAMPLE.model, "patience", "1", "--wait", "0")
+
+    assert again.code == 0, again.err
+    assert again.json["endpoints"][0]["ready"] is True
+
+
+def test_a_repeat_names_the_commit_that_brought_the_model(site: RunningPlatform) -> None:
+    first = site.ship(EXAMPLE.model, "mine", "1").json
+    assert site.ship(EXAMPLE.model, "meanwhile", "1").code == 0
+
+    again = site.ship(EXAMPLE.model, "mine", "1").json
+
+    assert again["revision"] == first["revision"]
+    (row,) = [m for m in site.status()["models"] if m["name"] == "mine"]
+    assert row["revision"] == first["revision"]
+
+
+def test_settings_may_be_there_before_the_first_start(home: Path) -> None:
+    home.mkdir()
+    (home / "settings.toml").write_text("[edge]\ndrain_seconds = 1\n")
+
+    with running_platform(home) as platform:
+        assert platform.status()["ready"] is True
+
+
+def test_a_signal_during_the_start_is_heard(home: Path) -> None:
+    line = command_line("up", "--home", str(home), "--port-base", str(free_base(2)), "--edges", "2")
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for((home / "home.json").exists)
+
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=20)
+
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert out == ""
+    assert list(home.glob("**/run/*.json")) == []

@@ -164,11 +164,76 @@ def test_an_edge_may_not_touch_another_cluster(shipped: Any, platform: RunningPl
     assert anyio.run(try_it) == "DeniedError"
 
 
+def test_an_edge_cannot_make_the_hub_act_for_it(
+    platform: RunningPlatform, kubectl: str, shipped: Any
+) -> None:
+    """What an edge's token writes into its namespace on the hub is never run or synced there."""
+    from towpath.spec.argocd import APPLICATION
+    from towpath.spec.kserve import INFERENCE_SERVICE
+
+    source = {"repoURL": platform.home.repository(), "path": "clusters/edge-1/fraud"}
+    planted = [
+        {
+            "apiVersion": APPLICATION.api_version,
+            "kind": "Application",
+            "metadata": {"name": "planted", "namespace": "edge-1"},
+            "spec": {
+                "project": "default",
+                "source": {**source, "targetRevision": "main"},
+                "destination": {"namespace": "planted"},
+                "syncPolicy": {"automated": {}, "syncOptions": ["CreateNamespace=true"]},
+            },
+        },
+        {
+            "apiVersion": INFERENCE_SERVICE.api_version,
+            "kind": "InferenceService",
+            "metadata": {"name": "planted", "namespace": "edge-1"},
+            "spec": {
+                "predictor": {
+                    "model": {
+                        "modelFormat": {"name": "onnx"},
+                        "storageUri": f"oci://{shipped['image']['ref']}",
+                    }
+                }
+            },
+        },
+    ]
+    edge = f"--kubeconfig={platform.home.cluster('edge-1') / 'hub.kubeconfig'}"
+    hub = f"--kubeconfig={platform.home.kubeconfig()}"
+    for document in planted:
+        subprocess.run(
+            [kubectl, edge, "create", "--validate=false", "-f", "-"],
+            input=json.dumps(document),
+            text=True,
+            check=True,
+            capture_output=True,
+        )
+    # the hub's own loops have gone round once when something that came later is done
+    assert platform.ship(EXAMPLE.model, "later", "1", "--cluster", "hub").code == 0
+
+    names = subprocess.run(
+        [kubectl, hub, "get", "namespaces", "-o", "name"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert "namespace/planted" not in names
+    processes = [path.stem for path in (platform.home.path / "run").iterdir()]
+    assert not any("planted" in name for name in processes)
+    for kind in ("applications", "inferenceservices"):
+        subprocess.run(
+            [kubectl, hub, "-n", "edge-1", "delete", kind, "planted"],
+            check=True,
+            capture_output=True,
+        )
+
+
 def test_a_wrong_token_is_refused_where_none_is_needed(platform: RunningPlatform) -> None:
     wrong = {"Authorization": "Bearer wrong"}
     for surface, path in (
         ("registry", "/api/model_registry/v1alpha3/registered_models"),
         ("distribution", "/v2/"),
+        ("gateway", "/v2"),
     ):
         url = platform.home.url(surface) + path
         assert httpx2.get(url).status_code == 200

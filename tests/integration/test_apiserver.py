@@ -22,6 +22,7 @@ from towpath.apiserver import (
     rule,
     write_kubeconfig,
 )
+from towpath.apiserver.record import Address, Write
 from towpath.auth import Guard, Identity, Tokens
 from towpath.errors import (
     ConflictError,
@@ -438,6 +439,69 @@ async def test_a_new_definition_is_served_at_once(client: Client) -> None:
         await client.list(thing)
 
 
+THING: Any = {
+    "metadata": {"name": "things.example.org"},
+    "spec": {
+        "group": "example.org",
+        "scope": "Namespaced",
+        "names": {"plural": "things", "kind": "Thing"},
+        "versions": [{"name": "v1", "served": True, "storage": True}],
+    },
+}
+
+
+async def absent(client: Client, kind: Kind, name: str) -> bool:
+    return all(found["metadata"]["name"] != name for found in await client.list(kind))
+
+
+async def test_no_object_outlives_its_definition(cluster: Cluster, client: Client) -> None:
+    await client.create(NAMESPACE, {"metadata": {"name": "team"}})
+    await client.create(CRD, THING)
+    sent: list[Any] = []
+
+    async def late_body() -> Any:
+        await client.delete(CRD, "things.example.org")
+        await until(lambda: absent(client, CRD, "things.example.org"))
+        body = {"apiVersion": "example.org/v1", "kind": "Thing", "metadata": {"name": "x"}}
+        return {"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    path = "/apis/example.org/v1/namespaces/team/things"
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": []}
+    await cluster.server.asgi(scope, late_body, send)
+    assert sent[0]["status"] == 404
+    await client.delete(NAMESPACE, "team")
+    await until(lambda: absent(client, NAMESPACE, "team"))
+
+
+async def test_nothing_is_created_under_a_definition_that_goes(
+    client: Client, http: httpx2.AsyncClient
+) -> None:
+    thing = Kind("example.org", "v1", "Thing", "things")
+    await client.create(CRD, THING)
+    held: Any = {"metadata": {"name": "x", "namespace": "default", "finalizers": ["a.b/c"]}}
+    await client.create(thing, held)
+    await client.delete(CRD, "things.example.org")
+    other = {"apiVersion": "example.org/v1", "kind": "Thing", "metadata": {"name": "y"}}
+    refused = await http.post("/apis/example.org/v1/namespaces/default/things", json=other)
+    assert (refused.status_code, refused.json()["reason"]) == (405, "MethodNotAllowed")
+    release = cast(Object, {"metadata": {"finalizers": None}})
+    await client.merge(thing, "x", "default", release)
+    await until(lambda: absent(client, CRD, "things.example.org"))
+
+
+async def test_what_nobody_serves_does_not_hold_a_namespace(tmp_path: Path) -> None:
+    async with Store(tmp_path / "api.db", history=HISTORY) as store:
+        stray = {"metadata": {"name": "x", "namespace": "team", "uid": "u"}}
+        await store.write(Write(Address("things.example.org", "team", "x"), None, stray))
+    async with running(tmp_path) as cluster, Client(cluster.kubeconfig()) as client:
+        await client.create(NAMESPACE, {"metadata": {"name": "team"}})
+        await client.delete(NAMESPACE, "team")
+        await until(lambda: absent(client, NAMESPACE, "team"))
+
+
 async def test_a_deleted_namespace_empties_and_goes(client: Client) -> None:
     await client.create(NAMESPACE, {"metadata": {"name": "team"}})
     held = cast(
@@ -491,7 +555,15 @@ async def test_what_is_owned_goes_with_its_owner(client: Client, http: httpx2.As
         return names == {"both", "stays"}
 
     await until(collected)
-    await http.request("DELETE", f"{SERVICES}/second", json={"propagationPolicy": "Orphan"})
+    orphan = {"propagationPolicy": "Orphan"}
+    other = {**orphan, "preconditions": {"uid": "other"}}
+    refused = await http.request("DELETE", f"{SERVICES}/second", json=other)
+    assert refused.status_code == 409
+    stays = await client.get(CONFIG_MAP, "stays", "default")
+    assert stays["metadata"]["ownerReferences"][0]["name"] == "second"
+    await http.request("DELETE", f"{SERVICES}/second", json=orphan)
+    stays = await client.get(CONFIG_MAP, "stays", "default")
+    assert not stays["metadata"].get("ownerReferences")
     assert await collected()
     await client.create(CONFIG_MAP, owned("late", second))
     await until(collected)
@@ -511,6 +583,22 @@ async def test_deleting_by_uid_and_many(client: Client, http: httpx2.AsyncClient
     gone = await http.delete(CONFIGS, params={"fieldSelector": "metadata.name!=c"})
     assert [item["metadata"]["name"] for item in gone.json()["items"]] == ["b"]
     assert [o["metadata"]["name"] for o in await client.list(CONFIG_MAP, "default")] == ["c"]
+
+
+async def test_many_are_deleted_by_two_at_once(http: httpx2.AsyncClient) -> None:
+    for index in range(30):
+        await http.post(CONFIGS, json=config(f"c{index}"))
+    answers: list[Any] = []
+
+    async def delete() -> None:
+        answers.append(await http.delete(CONFIGS))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(delete)
+        tasks.start_soon(delete)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    gone = [item["metadata"]["name"] for answer in answers for item in answer.json()["items"]]
+    assert sorted(gone) == sorted(f"c{index}" for index in range(30))
 
 
 async def test_dry_run_writes_nothing(http: httpx2.AsyncClient) -> None:
@@ -538,6 +626,14 @@ async def test_bad_requests_answer_with_a_status(http: httpx2.AsyncClient) -> No
     json_type = {"Content-Type": "application/json"}
     merge = {"Content-Type": "application/merge-patch+json"}
     strategic = {"Content-Type": "application/strategic-merge-patch+json"}
+    json_patch = {"Content-Type": "application/json-patch+json"}
+    deep = [
+        {"op": "add", "path": "/new", "value": {}},
+        {"op": "move", "from": "/a", "path": "/new/x"},
+        {"op": "move", "from": "/new", "path": "/a"},
+    ] * 400
+    deep.insert(0, {"op": "add", "path": "/a", "value": {}})
+    services = CONFIGS.replace("configmaps", "services")
     await http.post(CONFIGS, json=config("c"))
     await http.post(SERVICES, json={**service(), "apiVersion": "serving.kserve.io/v1beta1",
                                     "kind": "InferenceService"})  # fmt: skip
@@ -562,6 +658,15 @@ async def test_bad_requests_answer_with_a_status(http: httpx2.AsyncClient) -> No
             "headers": strategic}),
         (400, "BadRequest", ("PATCH", f"{CONFIGS}/c"), {"content": b"[]", "headers": merge}),
         (400, "BadRequest", ("PATCH", f"{CONFIGS}/c"), {"content": b"{", "headers": merge}),
+        (400, "BadRequest", ("PATCH", f"{CONFIGS}/c"), {"json": deep, "headers": json_patch}),
+        (400, "BadRequest", ("PATCH", f"{SERVICES}/fraud"), {"json": deep, "headers": json_patch}),
+        (422, "Invalid", ("PATCH", f"{CONFIGS}/c"), {
+            "json": [{"op": "remove", "path": ""}], "headers": json_patch}),
+        (400, "BadRequest", ("POST", services), {
+            "json": {"metadata": {"name": "s"}, "spec": {"ports": [1]}}}),
+        (400, "BadRequest", ("DELETE", f"{CONFIGS}/c"), {"json": {"preconditions": "x"}}),
+        (400, "BadRequest", ("DELETE", f"{CONFIGS}/c"), {"json": {"preconditions": {"uid": 1}}}),
+        (400, "BadRequest", ("DELETE", f"{CONFIGS}/c"), {"json": ["x"]}),
         (400, "BadRequest", ("GET", CONFIGS), {"params": {"labelSelector": "=="}}),
         (400, "BadRequest", ("GET", CONFIGS), {"params": {"watch": "1", "resourceVersion": "x"}}),
         (422, "Invalid", ("PUT", f"{SERVICES}/fraud"), {"json": {
@@ -611,6 +716,42 @@ async def test_who_may_enter(cluster: Cluster, client: Client) -> None:
             await edge.list(INFERENCE_SERVICE)
         with pytest.raises(DeniedError):
             await edge.create(SECRET, {"metadata": {"name": "x", "namespace": "default"}})
+
+
+async def test_a_cluster_keeps_to_its_namespace(cluster: Cluster, client: Client) -> None:
+    made = await client.create(NAMESPACE, {"metadata": {"name": "edge-1"}})
+    merge = {"Content-Type": "application/merge-patch+json"}
+    label = {"metadata": {"labels": {"mine": "yes"}}}
+    definitions = "/apis/apiextensions.k8s.io/v1/namespaces/edge-1/customresourcedefinitions"
+    runtimes = "/apis/serving.kserve.io/v1alpha1/namespaces/edge-1/clusterservingruntimes"
+    body = {"metadata": {"name": "x"}}
+    async with cluster.http("edge-token") as edge:
+        own = await edge.post("/api/v1/namespaces/edge-1/configmaps", json=body)
+        assert own.status_code == 201
+        for end in ("%09", "%0D", "%0A", "%09%0D/", "/", "", "%00"):
+            for method in ("PATCH", "DELETE", "PUT"):
+                path = f"/api/v1/namespaces/edge-1/{end}"
+                answer = await edge.request(method, path, json=label, headers=merge)
+                assert answer.status_code == 403, (method, path)
+        for path, code in (
+            ("/api/v1/namespaces/edge-1/namespaces", 403),
+            ("/api/v1/namespaces", 403),
+            (f"{CONFIGS}?dryRun=All", 403),
+            (definitions, 404),
+            (runtimes, 404),
+        ):
+            assert (await edge.post(path, json=body)).status_code == code, path
+        elsewhere = {"metadata": {"name": "y", "namespace": "default"}}
+        moved = await edge.post("/api/v1/namespaces/edge-1/configmaps", json=elsewhere)
+        assert moved.status_code == 400
+    assert await client.get(NAMESPACE, "edge-1") == made
+
+
+async def test_old_openapi_has_a_legal_media_type(http: httpx2.AsyncClient) -> None:
+    asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    answer = await http.get("/openapi/v2", headers={"Accept": asked})
+    told = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+    assert answer.headers["content-type"] == told
 
 
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:

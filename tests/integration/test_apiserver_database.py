@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from towpath.apiserver import Store
+from towpath.apiserver.builtin import BUILTIN
 from towpath.apiserver.record import Address, Write
+from towpath.apiserver.selectors import Selector
+from towpath.apiserver.watch import Watch, line, stream
 from towpath.errors import ConflictError, InvalidError, Reason, UnavailableError
 
 pytestmark = pytest.mark.anyio
@@ -88,6 +91,35 @@ async def test_reopened(tmp_path: Path) -> None:
         with pytest.raises(ConflictError) as expired:
             await store.changes("things", 1)
         assert expired.value.reason is Reason.EXPIRED
+
+
+async def test_large_changes_are_read_piece_by_piece(tmp_path: Path) -> None:
+    path = tmp_path / "api.db"
+    count, large = 12, "x" * 300_000
+    async with Store(path) as store:
+        for value in range(count):
+            new = {"metadata": {}, "value": value, "large": large}
+            await store.write(Write(Address("things", "", f"x{value}"), None, new))
+    seen: list[int] = []
+    async with Store(path) as store:
+        cursor = store.floor
+        while cursor < store.revision:
+            changes, cursor = await store.changes("things", cursor)
+            assert sum(change.size for change in changes) < 2_000_000
+            seen += [change.object["value"] for change in changes]
+    assert seen == list(range(count))
+
+
+async def test_a_watch_begins_piece_by_piece() -> None:
+    config = next(r for r in BUILTIN if r.kind.plural == "configmaps")
+    async with Store() as store:
+        for index in range(10):
+            new = {"metadata": {}, "large": "x" * 200_000}
+            await store.write(Write(Address("configmaps", "a", f"x{index}"), None, new))
+        wanted = Watch(config, "", Selector(), None, True, True, 0)
+        pieces = [piece async for piece in stream(store, wanted, line, lambda: False)]
+    assert max(map(len, pieces)) < 600_000
+    assert b"".join(pieces).count(b'"type":"ADDED"') == 10
 
 
 async def test_one_process_at_a_time(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -92,6 +93,65 @@ async def test_a_bomb_is_refused(tmp_path: Path) -> None:
         await unpack(layout, digest, tmp_path / "model")
     assert caught.value.reason is Reason.TOO_LARGE
     assert [path.name for path in tmp_path.iterdir()] == ["layout"]
+
+
+async def test_the_bound_follows_what_is_stored_not_what_is_said(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    bomb = gzip.compress(archive(a=bytes(100 * 1024 * 1024)))
+    document = json.loads(
+        await layout.manifest(await image(layout, *[(LAYER_TAR_GZIP, bomb)] * 100))
+    )
+    document["layers"][0]["size"] = 2**50
+    told = await layout.put_manifest(json.dumps(document).encode(), MANIFEST)
+
+    with pytest.raises(InvalidError) as caught:
+        await unpack(layout, told["digest"], tmp_path / "model")
+    assert caught.value.reason is Reason.TOO_LARGE
+
+
+def links(*members: tuple[str, str | None]) -> tuple[str, bytes]:
+    """A layer of links, each to its target, and of folders, which have none."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:") as file:
+        for name, target in members:
+            info = tarfile.TarInfo(f"models/{name}")
+            info.type = tarfile.DIRTYPE if target is None else tarfile.SYMTYPE
+            info.linkname = target or ""
+            file.addfile(info)
+    return LAYER_TAR, out.getvalue()
+
+
+async def test_a_link_that_a_later_layer_turns_outwards(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    (tmp_path / "secret").write_text("not the model's")
+    first = links(("c/d/e", None), ("b", "c/d/e"), ("model.onnx", "b/../../../secret"))
+    turned = await image(
+        layout, (LAYER_TAR, archive(a=b"x")), first, links((".wh.b", ""), ("b", None))
+    )
+
+    with pytest.raises(InvalidError):
+        await unpack(layout, turned, tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["layout", "secret"]
+
+
+async def test_every_folder_lasts_before_the_model_appears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path / "layout")
+    digest = await image(layout, (LAYER_TAR, archive(**{"a/b/c": b"x", "d": b"y"})))
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        fsync(fd)
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+
+    monkeypatch.setattr(os, "fsync", watched)
+    await unpack(layout, digest, tmp_path / "model")
+
+    part = tmp_path / ".model.part"
+    assert {part, part / "a", part / "a/b", part / "a/b/c", part / "d"} < set(synced)
+    assert synced[-1] == tmp_path
 
 
 async def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import httpx2
 import pytest
 
 from towpath import web
+from towpath.blob.cas import Layout
 from towpath.blob.digest import of_bytes
 from towpath.distribution import app
 from towpath.settings import Distribution
@@ -290,6 +291,38 @@ async def test_referrers(http: httpx2.AsyncClient) -> None:
             "annotations": {"a": "b"},
         }
     ]
+
+
+@pytest.mark.parametrize(
+    "more", [{"subject": "x"}, {"annotations": [1]}, {"config": "x", "artifactType": 7}], ids=str
+)
+async def test_what_cannot_be_listed_is_not_kept(
+    http: httpx2.AsyncClient, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    await put_blob(http)
+    subject = {"mediaType": MANIFEST, "digest": MISSING, "size": 7}
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "subject": subject, **more}
+    data = json.dumps(index).encode()
+
+    assert code(await put_manifest(http, "v1", data, INDEX)) == (400, "MANIFEST_INVALID")
+    assert code(await http.get("/v2/team/fraud/manifests/v1")) == (404, "MANIFEST_UNKNOWN")
+    assert not (tmp_path / "root/team+fraud/blobs/sha256" / of_bytes(data)[7:]).exists()
+    url = f"/v2/team/fraud/referrers/{MISSING}"
+    assert (await http.get(url)).json()["manifests"] == []
+
+
+async def test_an_index_with_a_subject_is_listed(http: httpx2.AsyncClient, tmp_path: Path) -> None:
+    """Also beside one that was kept before manifests were checked as they are now."""
+    subject = {"mediaType": MANIFEST, "digest": MISSING, "size": 7}
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [], "subject": subject}
+    data = json.dumps({**index, "config": "x"}).encode()
+    old = json.dumps({**index, "subject": "x"}).encode()
+    await put_blob(http)
+    await Layout(tmp_path / "root/team+fraud").put_manifest(old, INDEX)
+
+    assert (await put_manifest(http, "v1", data, INDEX)).status_code == 201
+    listed = await http.get(f"/v2/team/fraud/referrers/{MISSING}")
+    assert [entry["digest"] for entry in listed.json()["manifests"]] == [of_bytes(data)]
 
 
 async def test_unknown_routes_and_methods_answer_in_shape(http: httpx2.AsyncClient) -> None:

@@ -1,17 +1,23 @@
 """Application -> git -> resources: real repositories, a Kubernetes API in memory."""
 
 import base64
+import gzip
 import shutil
-from collections.abc import AsyncIterator
+import threading
+import zlib
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import anyio
+import httpx2
 import pytest
 
 from towpath import gitops, web
 from towpath.errors import NotFoundError, UnavailableError
+from towpath.gitops.checkout import Checkouts
+from towpath.gitops.server import BODY_BYTES
 from towpath.kube.controller import After, Controller, Request, Watch
 from towpath.settings import Gitops
 from towpath.spec.argocd import APPLICATION, RESOURCES_FINALIZER, SKIP_RECONCILE, TRACKING_ID
@@ -50,7 +56,10 @@ class World:
         self.sync = self.restarted()
 
     def restarted(self) -> gitops.Sync:
-        self.sync = gitops.Sync(self.cluster, self.folder, Gitops(poll_seconds=self.poll_seconds))
+        knobs = Gitops(poll_seconds=self.poll_seconds)
+        self.sync = gitops.Sync(
+            self.cluster, self.folder, knobs, namespaces={"hub"}, local_paths=True
+        )
         return self.sync
 
     async def push(self, **files: bytes | None) -> Revision:
@@ -195,6 +204,91 @@ async def test_without_automation_nothing_is_applied(world: World) -> None:
     assert await world.names() == set()
 
 
+async def test_without_automation_a_changed_object_is_out_of_sync(world: World) -> None:
+    await world.push(a=CONFIG % (b"a", b"1"))
+    await world.deploy()
+    await world.run()
+    manual = cast(Object, {"spec": {"syncPolicy": {"automated": None}}})
+    await world.cluster.merge(APPLICATION, APP.name, APP.namespace, manual)
+    added = cast(Object, {"metadata": {"labels": {"own": "x"}}, "data": {"more": "x"}})
+    await world.cluster.merge(CONFIG_MAP, "a", "models", added)
+    assert (await world.run())["sync"]["status"] == "Synced"
+    status = await world.run(await world.push(a=CONFIG % (b"a", b"2")))
+    assert status["sync"]["status"] == "OutOfSync"
+    assert (await world.cluster.get(CONFIG_MAP, "a", "models"))["data"]["x"] == "1"
+
+
+async def test_without_self_heal_another_folder_is_synced(world: World) -> None:
+    other = "clusters/hub/other/b.yaml"
+    await world.commit({f"{FOLDER}/a.yaml": CONFIG % (b"a", b"1"), other: CONFIG % (b"b", b"1")})
+    await world.deploy(
+        syncPolicy={"automated": {"prune": True}, "syncOptions": ["CreateNamespace=true"]}
+    )
+    await world.run()
+    moved = cast(Object, {"spec": {"source": {"path": "clusters/hub/other"}}})
+    await world.cluster.merge(APPLICATION, APP.name, APP.namespace, moved)
+    status = await world.run()
+    assert await world.names() == {"b"}
+    assert status["sync"]["status"] == "Synced"
+    assert [e["source"]["path"] for e in status["history"]] == [FOLDER, "clusters/hub/other"]
+
+
+async def test_another_applications_object_is_left_to_it(world: World) -> None:
+    await world.commit({"clusters/hub/second/a.yaml": CONFIG % (b"a", b"2")})
+    await world.push(a=CONFIG % (b"a", b"1"), b=CONFIG % (b"b", b"1"))
+    await world.deploy()
+    await world.run()
+    second = Request("hub", "second")
+    app = gitops.application("hub", deployment(), str(world.repository), "main")
+    app["metadata"]["name"] = second.name
+    app["spec"]["source"]["path"] = "clusters/hub/second"
+    await world.cluster.create(APPLICATION, app)
+
+    assert isinstance(await world.sync.reconcile(second), After)
+    live = await world.cluster.get(CONFIG_MAP, "a", "models")
+    assert live["data"] == {"x": "1"}
+    assert gitops.owner(live) == [APP]
+    status = (await world.cluster.get(APPLICATION, *reversed(second)))["status"]
+    (condition,) = status["conditions"]
+    assert condition["type"] == "SharedResourceWarning"
+    assert "ConfigMap a belongs to Application hub/hub-fraud" in condition["message"]
+    assert status["sync"]["status"] == "OutOfSync"
+    assert status["operationState"]["phase"] == "Failed"
+    before = world.cluster.version
+    await world.sync.reconcile(second)
+    assert world.cluster.version == before
+
+    released: Object = {"metadata": {"finalizers": []}}
+    await world.cluster.merge(APPLICATION, APP.name, APP.namespace, released)
+    await world.cluster.delete(APPLICATION, *reversed(APP))
+    await world.sync.reconcile(second)
+    live = await world.cluster.get(CONFIG_MAP, "a", "models")
+    assert live["data"] == {"x": "2"}
+    assert gitops.owner(live) == [second]
+
+
+async def test_an_object_twice_in_git_is_named(world: World) -> None:
+    await world.push(a=CONFIG % (b"a", b"1"), b=CONFIG % (b"a", b"2"))
+    await world.deploy()
+    status = await world.run()
+    (condition,) = status["conditions"]
+    assert condition["type"] == "RepeatedResourceWarning"
+    assert "ConfigMap a is in git 2 times" in condition["message"]
+    assert status["sync"]["status"] == "Synced"
+    assert (await world.cluster.get(CONFIG_MAP, "a", "models"))["data"] == {"x": "2"}
+
+
+async def test_only_what_its_mark_says_is_pruned(world: World) -> None:
+    """A mark that was copied from another object marks nothing."""
+    await world.push(a=CONFIG % (b"a", b"1"), b=CONFIG % (b"b", b"1"))
+    await world.deploy()
+    await world.run()
+    copied = {"metadata": {"annotations": {TRACKING_ID: "hub_hub-fraud:/ConfigMap:models/a"}}}
+    await world.cluster.merge(CONFIG_MAP, "b", "models", cast(Object, copied))
+    await world.run(await world.push(b=None))
+    assert await world.names() == {"a", "b"}
+
+
 async def test_what_left_git_is_pruned_and_only_that(world: World) -> None:
     await world.push(a=CONFIG % (b"a", b"1"), b=CONFIG % (b"b", b"1"), c=CONFIG % (b"c", b"1"))
     await world.deploy()
@@ -279,6 +373,17 @@ async def test_one_bad_object_does_not_stop_the_others(world: World) -> None:
         ({"source": {"path": "a"}}, "repoURL"),
         ({"source": {"repoURL": "x", "chart": "y"}}, "chart"),
         ({"destination": {"server": "https://elsewhere"}}, "another cluster"),
+        ({"source": "abc"}, "spec.source is not an object"),
+        ({"source": None}, "spec.source.repoURL is missing"),
+        ({"source": {"repoURL": 5}}, "spec.source.repoURL is not a string"),
+        ({"source": {"repoURL": "x", "path": True}}, "spec.source.path is not a string"),
+        ({"source": {"repoURL": "x", "targetRevision": 1.0}}, "spec.source.targetRevision"),
+        ({"source": {"repoURL": "x", "directory": [1]}}, "spec.source.directory"),
+        ({"destination": "here"}, "spec.destination is not an object"),
+        ({"destination": {"namespace": 5}}, "spec.destination.namespace is not a string"),
+        ({"syncPolicy": 1}, "spec.syncPolicy is not an object"),
+        ({"syncPolicy": {"syncOptions": "a"}}, "spec.syncPolicy.syncOptions is not a list"),
+        ({"syncPolicy": {"automated": {"prune": "no"}}}, "spec.syncPolicy.automated.prune"),
     ],
 )
 async def test_what_is_not_supported_is_said(
@@ -288,6 +393,73 @@ async def test_what_is_not_supported_is_said(
     (condition,) = (await world.run())["conditions"]
     assert condition["type"] == "InvalidSpecError"
     assert complaint in condition["message"]
+    before = world.cluster.version
+    await world.sync.reconcile(APP)
+    assert world.cluster.version == before
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+async def test_repositories_of_this_machine_are_read_only_where_allowed(
+    world: World, scheme: str
+) -> None:
+    await world.push(a=CONFIG % (b"a", b"1"))
+    await world.deploy(source={"repoURL": f"{scheme}{world.repository}", "path": FOLDER})
+    world.sync = gitops.Sync(world.cluster, world.folder, Gitops())
+    (condition,) = (await world.run())["conditions"]
+    assert condition["type"] == "InvalidSpecError"
+    assert "spec.source.repoURL is not a URL of a git server" in condition["message"]
+    assert await world.names() == set()
+
+
+async def test_an_application_of_another_namespace_is_nobodys_word(world: World) -> None:
+    await world.push(a=CONFIG % (b"a", b"1"))
+    await world.cluster.create(NAMESPACE, {"metadata": {"name": "edge-1"}})
+    app = gitops.application("hub", deployment(), str(world.repository), "main")
+    app["metadata"]["namespace"] = "edge-1"
+    await world.cluster.create(APPLICATION, app)
+    before = world.cluster.version
+    assert await world.sync.reconcile(Request("edge-1", APP.name)) is None
+    await world.cluster.delete(APPLICATION, APP.name, "edge-1")
+    assert await world.sync.reconcile(Request("edge-1", APP.name)) is None
+    app = await world.cluster.get(APPLICATION, APP.name, "edge-1")
+    assert app["metadata"]["finalizers"] == [RESOURCES_FINALIZER]
+    assert "status" not in app
+    assert await world.names() == set()
+    assert int(world.cluster.version) == int(before) + 1  # the deletion's own mark
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "abc",
+        {"resources": "abc", "history": 3, "conditions": {"a": 1}, "sync": 1, "health": []},
+        {
+            "resources": [{"name": "x"}, 4, {"kind": [], "name": {}}, None],
+            "history": [{"revision": "x"}, 1],
+            "conditions": ["x", {"type": {}, "message": []}],
+            "operationState": {"syncResult": "x"},
+        },
+    ],
+)
+async def test_a_status_written_by_hand_is_mended(world: World, status: Any) -> None:
+    await world.push(a=CONFIG % (b"a", b"1"))
+    await world.deploy()
+    patch = cast(Object, {"status": status})
+    await world.cluster.merge(APPLICATION, APP.name, APP.namespace, patch)
+    mended = await world.run()
+    assert mended["sync"]["status"] == "Synced"
+    assert [r["name"] for r in mended["resources"]] == ["a"]
+    assert [entry["id"] for entry in mended["history"]] == [0]
+
+
+async def test_nulls_in_a_spec_are_no_reason_to_write(world: World) -> None:
+    await world.push(a=CONFIG % (b"a", b"1"))
+    source = {"repoURL": str(world.repository), "path": FOLDER, "directory": {"recurse": None}}
+    await world.deploy(source={**source, "targetRevision": None})
+    assert (await world.run())["sync"]["status"] == "Synced"
+    before = world.cluster.version
+    await world.sync.reconcile(APP)
+    assert world.cluster.version == before
 
 
 async def test_others_applications_are_left_alone(world: World) -> None:
@@ -396,6 +568,21 @@ async def test_a_damaged_commit_on_disk_is_fetched_again(world: World) -> None:
     assert (await world.run())["sync"]["status"] == "Synced"
 
 
+async def test_what_cannot_choose_from_a_commit_does_not_cost_the_commit(world: World) -> None:
+    revision = await world.push(a=CONFIG % (b"a", b"1"))
+    checkouts = Checkouts(world.folder, 3600.0)
+
+    def broken(_: Mapping[str, bytes]) -> dict[str, bytes]:
+        raise TypeError("a defect of the caller")
+
+    with pytest.raises(TypeError):
+        await checkouts.get(str(world.repository), "main", "", broken)
+    world.repository.rename(world.repository.with_suffix(".away"))
+    found = await checkouts.get(str(world.repository), "main", "", dict)
+    assert found.revision == revision
+    assert f"{FOLDER}/a.yaml" in found.files
+
+
 async def test_old_commits_leave_the_disk(world: World) -> None:
     await world.deploy()
     for n in range(3):
@@ -419,6 +606,33 @@ async def surface(world: World) -> AsyncIterator[str]:
         await tasks.start(web.serve, served, sock)
         yield f"http://127.0.0.1:{sock.getsockname()[1]}/gitops.git"
         tasks.cancel_scope.cancel()
+
+
+async def test_a_request_is_unpacked_beside_the_event_loop(
+    surface: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+    unpacker = zlib.decompressobj
+
+    class Watched:
+        def __init__(self, wbits: int) -> None:
+            self._unpacker = unpacker(wbits)
+
+        def decompress(self, data: bytes, limit: int) -> bytes:
+            threads.add(threading.get_ident())
+            return self._unpacker.decompress(data, limit)
+
+    monkeypatch.setattr(zlib, "decompressobj", Watched)
+    packed = gzip.compress(bytes(BODY_BYTES + 1), compresslevel=1)
+    headers = {
+        "Content-Type": "application/x-git-upload-pack-request",
+        "Content-Encoding": "gzip",
+    }
+    async with httpx2.AsyncClient(trust_env=False, timeout=30) as client:
+        answer = await client.post(f"{surface}/git-upload-pack", content=packed, headers=headers)
+    assert answer.status_code == 413
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_under_the_loop_over_http(world: World, surface: str) -> None:

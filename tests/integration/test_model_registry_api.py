@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from towpath import web
+from towpath.registry import health
 from towpath.registry.api import app
 from towpath.registry.database import open_database
 from towpath.settings import Registry
@@ -340,8 +342,10 @@ async def test_bodies(http: httpx2.AsyncClient) -> None:
     refused(await http.post("/model_versions", json={"name": "v"}), 422, "'registeredModelId'")
     unknown = await http.post(path, json={"name": "m", "id": "4"})
     assert unknown.json()["message"] == 'json: unknown field "id"'
-    refused(await http.post(path, content=b"{"), 400, "not JSON")
-    refused(await http.post(path, content=b'{"name":"\\u0000"}'), 400, "NUL")
+    as_json = {"Content-Type": "application/json; charset=utf-8"}
+    refused(await http.post(path, content=b"{", headers=as_json), 400, "not JSON")
+    nul = await http.post(path, content=b'{"name":"\\u0000"}', headers=as_json)
+    refused(nul, 400, "NUL")
     refused(await http.post(path, json={"name": "n" * 256}), 400, "longer than 255")
     large = await http.post(path, json={"name": "m", "readme": "r" * 300_001})
     assert large.status_code == 413
@@ -354,6 +358,35 @@ async def test_bodies(http: httpx2.AsyncClient) -> None:
         "longer than 253",
     )
     await made(http, "/model_versions", name="n" * 250, registeredModelId="1")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+    ],
+)
+async def test_what_a_web_page_may_send_unasked_changes_nothing(
+    http: httpx2.AsyncClient, told: str | None
+) -> None:
+    model = await made(http, "/registered_models", name="m")
+    headers = {} if told is None else {"Content-Type": told}
+    for method, path in (
+        ("POST", "/registered_models"),
+        ("POST", f"/registered_models/{model['id']}/versions"),
+        ("PATCH", f"/registered_models/{model['id']}"),
+    ):
+        content = b'{"name":"x","description":"y"}'
+        answer = await http.request(method, path, content=content, headers=headers)
+        assert answer.status_code == 415
+        assert answer.json()["code"] == "Unsupported Media Type"
+        assert "Content-Type: application/json" in answer.json()["message"]
+    assert (await http.get("/registered_models")).json()["items"] == [model]
+    assert (await http.get("/model_versions")).json()["items"] == []
 
 
 async def test_every_property_type_round_trips(http: httpx2.AsyncClient) -> None:
@@ -446,6 +479,27 @@ async def test_concurrent_updates_all_count(http: httpx2.AsyncClient) -> None:
             tasks.start_soon(touch)
 
     assert len(set(times)) == 20
+
+
+async def test_a_probe_does_not_wait_for_a_stuck_database(
+    http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.1)
+    free, ended = threading.Event(), threading.Event()
+
+    def stuck(*_: object) -> None:
+        free.wait(10)
+        ended.set()
+
+    event.listen(Engine, "before_cursor_execute", stuck)
+    try:
+        answer = await http.get(str(http.base_url.join("/readyz/isDirty")))
+        assert not ended.is_set()
+    finally:
+        event.remove(Engine, "before_cursor_execute", stuck)
+        free.set()
+    assert answer.status_code == 503
+    assert "too busy" in answer.text
 
 
 async def test_health_and_wrong_routes(http: httpx2.AsyncClient) -> None:

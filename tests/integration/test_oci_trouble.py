@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -172,6 +173,54 @@ async def test_a_pull_that_is_cut_goes_on(
     pulled = await modelcar.pull(client, reference.parse(ref), layout)
 
     assert await layout.resolve(pulled["digest"]) == pulled
+
+
+@pytest.mark.parametrize("times", [1, 99])
+async def test_a_range_with_more_than_was_promised(
+    trouble: tuple[Trouble, Client], tmp_path: Path, times: int
+) -> None:
+    """One more try from the beginning, not one after the other."""
+    registry, client = trouble
+    ref, image = await modelcar.push_model(Memory({"m": DATA}), client, "x", "1")
+    (layer,) = json.loads((await client.manifest("x", "1"))[1])["layers"]
+    whole = await collect(client.blob("x", layer))
+    layout = Layout(tmp_path / "edge")
+    await layout.append(await layout.begin(layer["digest"]), flow(whole[:-10]))
+    span = f"bytes {len(whole) - 10}-{len(whole) + 89}/{len(whole)}"
+    registry.rule = first(times, (206, {"Content-Range": span}, b"x" * 100), path=layer["digest"])
+    registry.seen.clear()
+
+    if times == 1:
+        await modelcar.pull(client, reference.parse(ref), layout)
+        assert await layout.resolve(image["digest"]) == image
+        assert layout.file(layer["digest"]).read_bytes() == whole
+    else:
+        with pytest.raises(InvalidError):
+            await modelcar.pull(client, reference.parse(ref), layout)
+        assert not await layout.has(layer["digest"])
+    assert [path.rpartition("/")[2] for _, path in registry.seen].count(layer["digest"]) == 2
+
+
+async def test_a_push_that_is_cancelled_leaves_no_upload(
+    trouble: tuple[Trouble, Client], tmp_path: Path
+) -> None:
+    _, client = trouble
+    uploads = tmp_path / "registry/x/.uploads"
+    begun = anyio.Event()
+
+    async def endless() -> Chunks:
+        while True:
+            yield DATA
+            begun.set()
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(client.push, "x", endless))
+        await begun.wait()
+        assert len(list(uploads.iterdir())) == 1
+        tasks.cancel_scope.cancel()
+
+    assert list(uploads.iterdir()) == []
 
 
 async def test_another_manifest_than_asked_for(trouble: tuple[Trouble, Client]) -> None:

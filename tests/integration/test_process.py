@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,14 @@ import psutil
 import pytest
 
 from towpath.errors import ConflictError, UnavailableError
-from towpath.process import Children, Lifeline, Program, locked, write_atomic
+from towpath.process import (
+    Children,
+    Lifeline,
+    Program,
+    locked,
+    locked_within,
+    write_atomic,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -114,7 +122,8 @@ async def test_a_process_with_a_reused_pid_is_not_adopted(
     children: Children, tmp_path: Path
 ) -> None:
     child = await children.start(program("one", tmp_path / "config"))
-    state = {"pid": child.pid, "started": "1", "facts": {}}
+    folder = str((tmp_path / "run").resolve())
+    state = {"folder": folder, "pid": child.pid, "started": "1", "facts": {}}
     write_atomic(tmp_path / "run" / "other.json", json.dumps(state).encode())
     successor = Children(tmp_path / "run", tmp_path / "logs")
 
@@ -212,8 +221,32 @@ async def test_a_lock_is_held_by_one(tmp_path: Path) -> None:
     holder.kill()
     holder.wait()
     holder.stdout.close()
-    with locked(tmp_path / "lock", wait=5):
+    async with locked_within(tmp_path / "lock", 5):
         assert (tmp_path / "lock").read_text() == str(os.getpid())
+
+
+async def test_a_copied_folder_remembers_nobody(children: Children, tmp_path: Path) -> None:
+    """A backup that was taken while the processes ran must not take them over, or stop them."""
+    child = await children.start(program("one", tmp_path / "config"))
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+
+    assert Children(tmp_path / "copy", tmp_path / "logs").adopt() == []
+
+    assert child.alive
+    await children.stop(child)
+
+
+async def test_a_process_that_cannot_be_remembered_is_not_left(
+    children: Children, tmp_path: Path
+) -> None:
+    (tmp_path / "run" / "one.json").mkdir()  # in the way of the state file
+
+    with pytest.raises(UnavailableError, match="cannot be remembered"):
+        await children.start(program("one", tmp_path / "config"))
+
+    assert list(children) == []
+    mine = psutil.Process().children(recursive=True)
+    assert [p.pid for p in mine if str(tmp_path) in " ".join(p.cmdline())] == []
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

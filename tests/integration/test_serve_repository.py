@@ -181,6 +181,19 @@ def test_a_damaged_model_does_not_touch_the_others(tmp_path: Path) -> None:
         repository.get("none")
 
 
+def test_a_model_is_not_quick_before_it_was_measured() -> None:
+    repository = Repository([Source("fraud", EXAMPLE.parent)])
+    repository.load()
+    served = repository.get("fraud")
+    assert not served.quick(1)
+
+    row = {"transactions": np.zeros((1, 7), "f4")}
+    for _ in range(100):
+        served.predict(Inference(None, row, ()))
+
+    assert served.quick(1)
+
+
 def test_one_name_one_model() -> None:
     with pytest.raises(InvalidError, match="two models are called 'm'"):
         Repository([Source("m", EXAMPLE), Source("m", EXAMPLE)])

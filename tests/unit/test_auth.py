@@ -52,6 +52,11 @@ def test_any_header_is_known_or_refused(header: str) -> None:
     assert identity.anonymous == (not header)
 
 
+def test_an_empty_token_names_nobody() -> None:
+    with pytest.raises(DeniedError):
+        Tokens([("", ADA)]).identify("Bearer ")
+
+
 def test_new_tokens_differ() -> None:
     assert len({new_token() for _ in range(100)}) == 100
 

@@ -42,6 +42,8 @@ def test_the_environment_wins_over_the_file(
         ("[edge]\ndrain_seconds = -1", "-1, not a number above 0"),
         ("[edge]\ndrain_seconds = true", "True, not a number"),
         ("[edge]\ndrain_seconds = nan", "not a number above 0"),
+        ("[edge]\ndrain_seconds = inf", "not a number above 0"),
+        ("[serve]\nthreads = 1.9", "1.9, not a whole number"),
         ("[api]\nhistory = 'x'", "not a whole number"),
     ],
 )

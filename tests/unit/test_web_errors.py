@@ -120,7 +120,15 @@ def test_every_reason_has_a_status() -> None:
 
 def test_the_first_error_of_ours_is_found_in_a_group() -> None:
     ours = ConflictError("here")
-    group = ExceptionGroup("a", [ValueError(), ExceptionGroup("b", [ours, NotFoundError("no")])])
+    inner = ExceptionGroup("b", [ours, NotFoundError("no")])
 
-    assert first_known(group) is ours
+    assert first_known(ExceptionGroup("a", [inner])) is ours
+    assert first_known(ExceptionGroup("a", [ValueError(), inner])) is None  # a bug is not hidden
     assert first_known(ValueError()) is None
+
+
+def test_an_error_of_the_operating_system_is_one_sentence() -> None:
+    told = first_known(PermissionError(13, "Permission denied", "/proc/foo"))
+
+    assert isinstance(told, UnavailableError)
+    assert told.message == "/proc/foo: Permission denied"

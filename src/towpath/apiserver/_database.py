@@ -18,6 +18,7 @@ import orjson
 from towpath.apiserver.record import Address, Change, ChangeType, Listing, Record, Write
 from towpath.errors import (
     ConflictError,
+    DeniedError,
     InvalidError,
     NotFoundError,
     Reason,
@@ -28,6 +29,9 @@ from towpath.errors import (
 __all__ = ["READERS", "Database"]
 
 VERSION: Final = 1
+_NAMESPACES: Final = "namespaces"
+_DEFINITIONS: Final = "customresourcedefinitions.apiextensions.k8s.io"
+_LEAVING: Final = "deletionTimestamp"
 READERS: Final = 4
 """Connections that read at the same time; more only wait for the interpreter."""
 
@@ -152,9 +156,17 @@ class Database:
         return None if row is None else Record(address, row[0], row[1])
 
     def page(
-        self, resource: str, namespace: str, after: tuple[str, str], limit: int | None
+        self,
+        resource: str,
+        namespace: str,
+        after: tuple[str, str],
+        limit: int | None,
+        size: int | None,
     ) -> Listing:
-        """Records of a resource that follow ``after`` (namespace, name); ``""`` is any."""
+        """Records of a resource that follow ``after`` (namespace, name); ``""`` is any.
+
+        Where their bytes come to ``size``, the page ends.
+        """
         query = "SELECT namespace, name, revision, data FROM objects WHERE resource=?"
         values: list[object] = [resource]
         if namespace:
@@ -166,13 +178,17 @@ class Database:
         query += " ORDER BY namespace, name LIMIT ?"
         values.append(-1 if limit is None else limit + 1)
         with self._borrowed(self._readers, "BEGIN") as db:
-            rows = db.execute(query, values).fetchall()
+            rows = db.execute(query, values)
+            records: list[Record] = []
+            more, total = False, 0
+            for space, name, revision, data in rows:
+                more = len(records) == limit or (size is not None and total >= size)
+                if more:
+                    break
+                records.append(Record(Address(resource, space, name), revision, data))
+                total += len(data)
+            rows.close()
             newest = db.execute("SELECT max(revision) FROM changes").fetchone()[0]
-        more = limit is not None and len(rows) > limit
-        records = [
-            Record(Address(resource, space, name), revision, data)
-            for space, name, revision, data in (rows[:limit] if more else rows)
-        ]
         return Listing(newest or 1, records, more)
 
     def addresses(self, namespace: str) -> list[Address]:
@@ -188,20 +204,28 @@ class Database:
             rows = db.execute(query) if uid is None else db.execute(query + " WHERE uid=?", (uid,))
             return [Address(*row) for row in rows]
 
-    def changes(self, resource: str, since: int, until: int, limit: int) -> list[Change]:
-        """Changes of a resource after ``since``, not after ``until``, oldest first."""
+    def changes(self, resource: str, since: int, until: int, size: int) -> tuple[list[Change], int]:
+        """Changes of a resource after ``since``, oldest first, and the revision they lead to.
+
+        That is ``until``, or earlier where their bytes come to ``size``.
+        """
         query = """
             SELECT c.type, c.namespace, c.name, c.revision, c.data, p.data FROM changes c
             LEFT JOIN changes p ON p.revision = c.previous
-            WHERE c.resource=? AND c.revision > ? AND c.revision <= ? ORDER BY c.revision LIMIT ?
+            WHERE c.resource=? AND c.revision > ? AND c.revision <= ? ORDER BY c.revision
         """
         with self._borrowed(self._readers, "BEGIN") as db:
-            return [
-                Change(kind, Record(Address(resource, namespace, name), revision, data), before)
-                for kind, namespace, name, revision, data, before in db.execute(
-                    query, (resource, since, until, limit)
-                )
-            ]
+            found, total = [], 0
+            rows = db.execute(query, (resource, since, until))
+            for kind, namespace, name, revision, data, before in rows:
+                record = Record(Address(resource, namespace, name), revision, data)
+                found.append(Change(kind, record, before))
+                total += found[-1].size
+                if total >= size:
+                    until = revision
+                    break
+            rows.close()
+        return found, until
 
     def commit(self, writes: Sequence[Write]) -> list[Change | TowpathError]:
         """Make these changes in one durable transaction; each succeeds or is refused by itself."""
@@ -241,8 +265,9 @@ def _write(db: sqlite3.Connection, write: Write, revision: int) -> Change:
     """One change. Everything that may refuse it comes before the first statement that writes."""
     address, before, after = write.address, write.before, write.after
     previous = _previous(db, write)
-    if write.within and not _present(db, Address("namespaces", "", write.within)):
-        raise NotFoundError(f'namespaces "{write.within}" not found')
+    for holder, name in ((_NAMESPACES, write.within), (_DEFINITIONS, write.defined)):
+        if name:
+            _check_holder(db, Address(holder, "", name))
     if write.emptied is not None and _occupied(db, write.emptied):
         raise ConflictError(f"{address.resource} {address.name} is not empty")
     kind: ChangeType = "DELETED" if after is None else "ADDED" if before is None else "MODIFIED"
@@ -292,9 +317,14 @@ def _previous(db: sqlite3.Connection, write: Write) -> int:
     return int(row[0])
 
 
-def _present(db: sqlite3.Connection, address: Address) -> bool:
-    query = "SELECT 1 FROM objects WHERE resource=? AND namespace=? AND name=?"
-    return db.execute(query, address).fetchone() is not None
+def _check_holder(db: sqlite3.Connection, address: Address) -> None:
+    query = "SELECT data FROM objects WHERE resource=? AND namespace=? AND name=?"
+    row = db.execute(query, address).fetchone()
+    what = f'{address.resource} "{address.name}"'
+    if row is None:
+        raise NotFoundError(f"{what} not found")
+    if _LEAVING.encode() in row[0] and _LEAVING in orjson.loads(row[0])["metadata"]:
+        raise DeniedError(f"{what} is being deleted")
 
 
 def _occupied(db: sqlite3.Connection, where: Address) -> bool:

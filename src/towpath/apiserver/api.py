@@ -1,6 +1,7 @@
 """The HTTP face: a request becomes a verb, the verb's answer becomes JSON, rows or lines."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from random import uniform
@@ -12,7 +13,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from towpath.apiserver import bodies, failures, patch, selectors, table
+from towpath.apiserver import bodies, failures, patch, selectors, shapes, table
 from towpath.apiserver.kinds import Catalogue, Resource, unknown
 from towpath.apiserver.listing import page, presented
 from towpath.apiserver.record import Address
@@ -20,7 +21,7 @@ from towpath.apiserver.store import Store
 from towpath.apiserver.target import Target, parse
 from towpath.apiserver.verbs import Options, Outcome, Preconditions, Verbs
 from towpath.apiserver.watch import Watch, line, stream
-from towpath.errors import ConflictError, InvalidError, Reason, UnavailableError
+from towpath.errors import ConflictError, InvalidError, NotFoundError, Reason, UnavailableError
 from towpath.settings import Api
 from towpath.spec._wire import Json, JsonObject
 from towpath.web import body
@@ -80,7 +81,7 @@ class Surface:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request on a resource path."""
-        target = parse(request.url.path)
+        target = parse(request.scope["path"])
         if target is None:
             raise unknown()
         resource = self._catalogue.find(target.group, target.version, target.plural)
@@ -222,6 +223,7 @@ class Surface:
 
             def rule(old: JsonObject) -> JsonObject:
                 patched = change({**old, "apiVersion": resource.kind.api_version}, value)
+                bodies.check_writable(patched)
                 return bodies.matching(resource, target.namespace, target.name, patched)
 
             outcome = await self._verbs.change(resource, address, rule, options, target.subresource)
@@ -232,13 +234,11 @@ class Surface:
         wishes = await self._wishes(request)
         conditions = wishes.get("preconditions") or {}
         preconditions = Preconditions(
-            str(conditions.get("uid") or ""), str(conditions.get("resourceVersion") or "")
+            conditions.get("uid") or "", conditions.get("resourceVersion") or ""
         )
-        address = _address(resource, target)
-        options = _options(request, wishes)
-        if _orphan(request, wishes) and not options.dry_run:
-            await self._release(resource, address)
-        outcome = await self._verbs.delete(resource, address, preconditions, options)
+        outcome = await self._verbs.delete(
+            resource, _address(resource, target), preconditions, _ending(request, wishes)
+        )
         if not outcome.gone:
             return self._one(request, resource, outcome.record.data)
         details = {
@@ -256,20 +256,6 @@ class Surface:
         }
         return Response(orjson.dumps(status), media_type=_JSON)
 
-    async def _release(self, resource: Resource, address: Address) -> None:
-        """Take the object's name off those it owns, so that they stay when it goes."""
-        owner = (await self._verbs.get(resource, address)).object()["metadata"]["uid"]
-
-        def rule(obj: JsonObject) -> JsonObject:
-            references = obj["metadata"].get("ownerReferences") or ()
-            obj["metadata"]["ownerReferences"] = [r for r in references if r["uid"] != owner]
-            return obj
-
-        for dependent in await self._store.dependents(owner):
-            kind = self._catalogue.of_key(dependent.resource)
-            if kind is not None:
-                await self._verbs.change(kind, dependent, rule, Options("towpath-collector"))
-
     async def _delete_collection(
         self, request: Request, resource: Resource, target: Target
     ) -> Response:
@@ -278,8 +264,13 @@ class Surface:
         found = await page(self._store, resource, target.namespace, selector)
         gone = []
         for record in found.records:
-            options = _options(request, wishes)
-            outcome = await self._verbs.delete(resource, record.address, Preconditions(), options)
+            listed = Preconditions(record.object()["metadata"]["uid"])
+            try:
+                outcome = await self._verbs.delete(
+                    resource, record.address, listed, _ending(request, wishes)
+                )
+            except (NotFoundError, ConflictError):  # it went meanwhile, or another has its name
+                continue
             gone.append(presented(resource, outcome.record.data))
         kind = {"kind": resource.list_kind, "apiVersion": resource.kind.api_version}
         metadata = {"resourceVersion": str(self._store.revision)}
@@ -297,8 +288,7 @@ class Surface:
         """``DeleteOptions`` of the body, if there is one."""
         data = await body(request, self._settings.body_bytes)
         value = bodies.decoded(data, request.headers.get("content-type", "")) if data else None
-        if value is not None and not isinstance(value, dict):
-            raise failures.bad_request("the body is not DeleteOptions")
+        shapes.check("DeleteOptions", value or {}, shapes.DELETE_OPTIONS)
         return cast(JsonObject, value or {})
 
 
@@ -384,7 +374,9 @@ def _options(request: Request, wishes: JsonObject | None = None) -> Options:
     return Options(manager[:128], bool(dry), _flag(query, "force"))
 
 
-def _orphan(request: Request, wishes: JsonObject) -> bool:
+def _ending(request: Request, wishes: JsonObject) -> Options:
+    """The options of a deletion."""
     policy = wishes.get("propagationPolicy") or request.query_params.get("propagationPolicy")
     legacy = wishes.get("orphanDependents") or _flag(request.query_params, "orphanDependents")
-    return policy == "Orphan" or (policy is None and bool(legacy))
+    orphan = policy == "Orphan" or (policy is None and bool(legacy))
+    return replace(_options(request, wishes), orphan=orphan)

@@ -5,12 +5,12 @@ from typing import Final
 import orjson
 import yaml
 
-from towpath.apiserver import failures, protobuf
+from towpath.apiserver import failures, protobuf, shapes
 from towpath.apiserver.kinds import Resource
 from towpath.errors import InvalidError, Reason
 from towpath.spec._wire import Json, JsonObject
 
-__all__ = ["decoded", "matching"]
+__all__ = ["check_writable", "decoded", "matching"]
 
 _JSON: Final = frozenset({"", "application/json"})
 _YAML: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
@@ -57,11 +57,20 @@ def decoded(data: bytes, media: str, *, yaml_too: bool = False) -> Json:
         if not yaml_too and media not in _YAML:
             raise failures.bad_request(f"the body is not JSON: {exc}") from exc
         value = _from_yaml(data)
+    check_writable(value)
+    return value
+
+
+def check_writable(value: Json) -> None:
+    """Refuse what JSON cannot say, and nesting too deep to work with.
+
+    Raises:
+        InvalidError: it is so (reason ``BadRequest``).
+    """
     try:
         orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATETIME)
     except TypeError as exc:
-        raise failures.bad_request(f"the body cannot be written as JSON: {exc}") from exc
-    return value
+        raise failures.bad_request(f"the value cannot be written as JSON: {exc}") from exc
 
 
 def _from_yaml(data: bytes) -> Json:
@@ -88,6 +97,8 @@ def _check(data: bytes) -> None:
 def matching(resource: Resource, namespace: str, name: str, value: Json) -> JsonObject:
     """A body as an object of the kind, namespace and name that its path says.
 
+    Null metadata, spec and status mean the same as none, and go.
+
     Args:
         resource: Kind of the path.
         namespace: Of the path; empty for kinds without.
@@ -100,7 +111,7 @@ def matching(resource: Resource, namespace: str, name: str, value: Json) -> Json
     if not isinstance(value, dict) or not isinstance(value.get("metadata", {}), dict):
         raise failures.bad_request("the body is not a Kubernetes object")
     kind = resource.kind
-    obj = dict(value)
+    obj = {k: v for k, v in value.items() if v is not None or k not in ("spec", "status")}
     if not resource.custom:
         obj["kind"] = obj.get("kind") or kind.kind
         obj["apiVersion"] = obj.get("apiVersion") or kind.api_version
@@ -110,11 +121,10 @@ def matching(resource: Resource, namespace: str, name: str, value: Json) -> Json
                 f"the {field} in the data ({str(obj.get(field) or '')[:200]}) does not match "
                 f"the expected {field} ({wanted})"
             )
-    metadata = dict(obj.get("metadata") or {})
+    shapes.check(kind.kind, obj, shapes.of(resource))
+    metadata = {k: v for k, v in (obj.get("metadata") or {}).items() if v is not None}
     for field, text in (("namespace", namespace), ("name", name)):
         given = metadata.get(field)
-        if given is not None and not isinstance(given, str):
-            raise failures.bad_request(f"metadata.{field} is not a string")
         if text and given and given != text:
             raise failures.bad_request(
                 f"the {field} of the object ({given[:300]}) does not match the {field} on the URL "

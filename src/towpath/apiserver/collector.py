@@ -5,6 +5,7 @@ One level-based task: it is told where to look, looks, and does what is still to
 looks everywhere, so nothing is forgotten over a crash.
 """
 
+import contextlib
 import logging
 from collections import deque
 from typing import Final
@@ -13,7 +14,7 @@ import anyio
 
 from towpath.apiserver.builtin import DEFINITION, NAMESPACES
 from towpath.apiserver.kinds import Catalogue
-from towpath.apiserver.record import Address
+from towpath.apiserver.record import Address, Write
 from towpath.apiserver.store import Store
 from towpath.apiserver.verbs import Options, Preconditions, Removed, Verbs
 from towpath.errors import NotFoundError, TowpathError
@@ -100,7 +101,7 @@ class Collector:
         for dependent in await self._store.dependents(removed.uid):
             await self._look(dependent)
         address = removed.address
-        if address.namespace in self._verbs.terminating:
+        if address.namespace:
             await self._look(Address(NAMESPACES.key, "", address.namespace))
         if "." in address.resource:
             await self._look(Address(DEFINITION.key, "", address.resource))
@@ -118,7 +119,6 @@ class Collector:
 
     async def _empty(self, address: Address) -> None:
         if address.resource == NAMESPACES.key:
-            self._verbs.terminating.add(address.name)
             where, resource = Address("", address.name, ""), NAMESPACES
             contents = await self._store.addresses(address.name)
         else:
@@ -130,22 +130,30 @@ class Collector:
 
     async def _delete(self, address: Address, uid: str = "") -> None:
         resource = self._catalogue.of_key(address.resource)
-        if resource is None:
-            return
-        try:
-            await self._verbs.delete(resource, address, Preconditions(uid), _BY)
-        except NotFoundError:
-            return
+        with contextlib.suppress(NotFoundError):
+            if resource is None:
+                await self._discard(address)
+            else:
+                await self._verbs.delete(resource, address, Preconditions(uid), _BY)
+
+    async def _discard(self, address: Address) -> None:
+        """Remove an object of a kind that is not served: nobody else can."""
+        record = await self._store.get(address)
+        if record is not None:
+            await self._store.write(Write(address, record, None))
+            self._orders.add(Removed(address, record.object()["metadata"].get("uid", "")))
 
     async def _disown(self, address: Address, obj: JsonObject) -> None:
         """Delete what has no owner left; of several owners, forget those who are gone."""
+        resource = self._catalogue.of_key(address.resource)
+        if resource is None:
+            return
         metadata = obj["metadata"]
         owners = metadata["ownerReferences"]
         left = [o for o in owners if await self._alive(metadata.get("namespace", ""), o)]
         if not left:
             await self._delete(address, metadata["uid"])
-        resource = self._catalogue.of_key(address.resource)
-        if resource is None or len(left) in (0, len(owners)):
+        if len(left) in (0, len(owners)):
             return
 
         def rule(now: JsonObject) -> JsonObject:

@@ -67,7 +67,7 @@ def established(resource: Resource, crd: JsonObject, now: str) -> JsonObject:
     spec.setdefault("conversion", {"strategy": "None"})
     status = dict(_map(crd.get("status")))
     known = status.get("storedVersions") or []
-    since = {c["type"]: c.get("lastTransitionTime") for c in status.get("conditions") or ()}
+    since = {c.get("type"): c.get("lastTransitionTime") for c in status.get("conditions") or ()}
     status["acceptedNames"] = names
     status["storedVersions"] = [*known, *(v for v in stored if v not in known)]
     status["conditions"] = [

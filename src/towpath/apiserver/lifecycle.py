@@ -92,7 +92,9 @@ def _completed(resource: Resource, obj: JsonObject) -> JsonObject:
         obj.setdefault("type", "Opaque")
         plain = obj.pop("stringData", None)
         if isinstance(plain, Mapping):
-            encoded = {k: base64.b64encode(str(v).encode()).decode() for k, v in plain.items()}
+            encoded = {
+                k: base64.b64encode(str(v or "").encode()).decode() for k, v in plain.items()
+            }
             obj["data"] = {**(obj.get("data") or {}), **encoded}
     elif key == "services":
         spec = dict(obj.get("spec") or {})

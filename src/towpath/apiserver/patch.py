@@ -64,7 +64,7 @@ def json_patch(document: Json, operations: Json) -> Json:
             source = _pointer(operation, "from")
             value = _get(holder, source)
             if name == "copy":
-                copied += len(orjson.dumps(value))
+                copied += _size(value)
                 if copied > _COPIED:
                     raise InvalidError("a JSON patch copies too much", reason=Reason.TOO_LARGE)
                 value = copy.deepcopy(value)
@@ -73,7 +73,16 @@ def json_patch(document: Json, operations: Json) -> Json:
             else:
                 _remove(holder, source, None)
         _OPS[name](holder, path, value)
+        if "" not in holder:
+            raise InvalidError("a JSON patch cannot remove the whole document")
     return holder[""]
+
+
+def _size(value: Json) -> int:
+    try:
+        return len(orjson.dumps(value))
+    except TypeError as exc:
+        raise InvalidError("a JSON patch nests too deeply", reason=Reason.BAD_REQUEST) from exc
 
 
 def _pointer(operation: JsonObject, field: str) -> list[str]:

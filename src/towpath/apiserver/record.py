@@ -46,7 +46,8 @@ class Write(NamedTuple):
         before: What the caller read: None where nothing may be, else the revision that must still
             be there.
         after: The new object; None removes it.
-        within: Name of the namespace that must exist when the change is made.
+        within: Name of the namespace that must exist, and stay, when the change is made.
+        defined: Name of the definition of which the same is true.
         emptied: Where nothing may lie when the change is made: a namespace, or every object of a
             resource; empty parts of the address stand for any.
     """
@@ -55,6 +56,7 @@ class Write(NamedTuple):
     before: Record | None
     after: JsonObject | None
     within: str = ""
+    defined: str = ""
     emptied: Address | None = None
 
 

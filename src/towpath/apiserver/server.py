@@ -29,7 +29,8 @@ __all__ = ["ApiServer"]
 
 _OWN: Final = Options("towpath", force=True)
 _NAMESPACE: Final = {"apiVersion": "v1", "kind": "Namespace"}
-_PROTOBUF: Final = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_PROTOBUF: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""What kubectl asks for has an ``@``, which its own parser of answers refuses."""
 _METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 

@@ -21,8 +21,8 @@ from towpath.errors import ConflictError, Reason, TowpathError, UnavailableError
 
 __all__ = ["Store"]
 
-_CHUNK: Final = 500
-"""Changes read from the database at a time, for a watcher that resumes."""
+_CHUNK: Final = 1024 * 1024
+"""Bytes of changes read from the database at a time, for a watcher that resumes."""
 
 
 @dataclass(eq=False)
@@ -100,6 +100,7 @@ class Store:
         *,
         after: tuple[str, str] = ("", ""),
         limit: int | None = None,
+        size: int | None = None,
     ) -> Listing:
         """Records of a resource, in order of namespace and name.
 
@@ -108,8 +109,9 @@ class Store:
             namespace: Only this one; ``""`` is any.
             after: The (namespace, name) that the page follows.
             limit: Most records; None is all.
+            size: Bytes of records after which the page ends; None is no end.
         """
-        read = partial(self._db.page, resource, namespace, after, limit)
+        read = partial(self._db.page, resource, namespace, after, limit, size)
         return await to_thread.run_sync(read, limiter=self._limiter)
 
     async def addresses(self, namespace: str) -> list[Address]:
@@ -126,7 +128,8 @@ class Store:
         Raises:
             ConflictError: something is there (reason ``AlreadyExists``), is of another revision,
                 or the namespace to be emptied is not empty.
-            NotFoundError: the object or its namespace is not there.
+            DeniedError: its namespace or definition is being deleted.
+            NotFoundError: the object, its namespace or its definition is not there.
             InvalidError: the object is not JSON.
             UnavailableError: the disk is full, or the database does not answer.
         """
@@ -174,7 +177,7 @@ class Store:
         read = partial(self._db.changes, resource, cursor, newest, _CHUNK)
         found = await to_thread.run_sync(read, limiter=self._limiter)
         self._check(cursor)  # what was read may have been cut short by a write meanwhile
-        return found, found[-1].record.revision if len(found) == _CHUNK else newest
+        return found
 
     def _check(self, cursor: int) -> None:
         if not self._db.floor <= cursor <= self._feed.revision:

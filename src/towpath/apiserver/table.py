@@ -62,12 +62,17 @@ def age(since: str, now: datetime) -> str:
 
 
 def _cell(column: Column, obj: JsonObject, now: datetime) -> Json:
+    """One cell; None where the object is not what the column expects: it must not hide the rest."""
+    try:
+        return _value(column, obj, now)
+    except (InvalidError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None
+
+
+def _value(column: Column, obj: JsonObject, now: datetime) -> Json:
     if not isinstance(column.value, str):
         return column.value(obj, now)
-    try:
-        found = jsonpath.find(column.value)(obj)
-    except InvalidError:
-        return None
+    found = jsonpath.find(column.value)(obj)
     if not found or found[0] is None:
         return "<unknown>" if column.type == "date" else None
     value = found[0]

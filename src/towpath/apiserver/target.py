@@ -1,5 +1,6 @@
 """What a request path names, as Kubernetes' own request info reads it: one parser for the routes
-and for the rule of who may do what, so the two cannot disagree.
+and for the rule of who may do what, so the two cannot disagree. Both give it the path of the ASGI
+scope; a URL built from that would lose the characters that URLs leave out.
 """
 
 from typing import NamedTuple
@@ -24,15 +25,18 @@ class Target(NamedTuple):
 
 
 def parse(path: str) -> Target | None:
-    """The target of ``/api/v1/…`` or ``/apis/GROUP/VERSION/…``; None where it names no resource."""
+    """The target of ``/api/v1/…`` or ``/apis/GROUP/VERSION/…``; None where it names no resource.
+
+    An empty part or a character that cannot be printed is in no name, so such a path names nothing.
+    """
     parts = path.strip("/").split("/")
+    if "" in parts or not path.isprintable():
+        return None
     if parts[0] == "api" and len(parts) >= 3:
         group, version, rest = "", parts[1], parts[2:]
     elif parts[0] == "apis" and len(parts) >= 4:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
-        return None
-    if "" in rest:
         return None
     namespace = ""
     if rest[0] == "namespaces" and len(rest) >= 3 and not _of_itself(group, rest):

@@ -3,6 +3,7 @@
 Writes to one object take turns; the store checks the revision once more.
 """
 
+import contextlib
 import os
 import uuid
 from collections.abc import Callable
@@ -17,10 +18,10 @@ import orjson
 from towpath.apiserver import definitions, failures, lifecycle
 from towpath.apiserver.apply import Manager, apply, tracked
 from towpath.apiserver.builtin import DEFINITION, NAMESPACES, PROTECTED
-from towpath.apiserver.kinds import Catalogue, Resource
+from towpath.apiserver.kinds import Catalogue, Resource, unknown
 from towpath.apiserver.record import Address, Record, Write
 from towpath.apiserver.store import Store
-from towpath.errors import ConflictError, InvalidError, NotFoundError, Reason
+from towpath.errors import ConflictError, DeniedError, InvalidError, NotFoundError, Reason
 from towpath.spec._wire import Json, JsonObject
 
 __all__ = ["Options", "Outcome", "Preconditions", "Removed", "Verbs"]
@@ -36,11 +37,13 @@ class Options:
         manager: Who writes, for managedFields.
         dry_run: Answer as if, and write nothing.
         force: Server-side apply: take over fields that others manage.
+        orphan: Deletion: leave what the object owns, without it as an owner.
     """
 
     manager: str
     dry_run: bool = False
     force: bool = False
+    orphan: bool = False
 
 
 class Preconditions(NamedTuple):
@@ -97,8 +100,6 @@ class Verbs:
         self._collect = collect
         self._limit = limit
         self._turns: WeakValueDictionary[Address, anyio.Lock] = WeakValueDictionary()
-        self.terminating: set[str] = set()
-        """Namespaces in which nothing may be created."""
 
     def _turn(self, address: Address) -> anyio.Lock:
         turn = self._turns.get(address)
@@ -128,8 +129,9 @@ class Verbs:
         Raises:
             ConflictError: it is there already.
             DeniedError: its namespace is being deleted.
-            InvalidError: it is not legal.
-            NotFoundError: its namespace is not there.
+            InvalidError: it is not legal, or its definition is being deleted (reason
+                ``MethodNotAllowed``).
+            NotFoundError: its namespace or its definition is not there.
         """
         metadata = dict(obj["metadata"])
         if metadata.get("resourceVersion"):
@@ -168,29 +170,46 @@ class Verbs:
     async def _add(self, resource: Resource, new: JsonObject, options: Options) -> Outcome:
         metadata = new["metadata"]
         name, namespace = metadata["name"], metadata.get("namespace", "")
-        if namespace in self.terminating:
-            why = (
-                f"unable to create new content in namespace {namespace} "
-                "because it is being terminated"
-            )
-            causes = [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]
-            raise failures.forbidden(resource, name, why, causes=causes)
         address = Address(resource.key, namespace, name)
         if options.dry_run:
-            if namespace and not await self._store.get(Address(NAMESPACES.key, "", namespace)):
-                raise failures.not_found(NAMESPACES, namespace)
+            await self._check_holders(resource, name, namespace)
             if await self._store.get(address):
                 raise failures.already_exists(resource, name)
             return Outcome(Record(address, 0, self._encoded(new)), new=True)
         self._encoded(new)
+        defined = resource.key if resource.custom else ""
         try:
-            change = await self._store.write(Write(address, None, new, within=namespace))
-        except NotFoundError as exc:
-            raise failures.not_found(NAMESPACES, namespace) from exc
+            change = await self._store.write(
+                Write(address, None, new, within=namespace, defined=defined)
+            )
+        except (DeniedError, NotFoundError):
+            await self._check_holders(resource, name, namespace)
+            raise
         except ConflictError as exc:
             raise failures.already_exists(resource, name) from exc
         self._written(resource, new, metadata.get("ownerReferences"))
         return Outcome(change.record, new=True)
+
+    async def _check_holders(self, resource: Resource, name: str, namespace: str) -> None:
+        """Say why nothing can be created where the namespace or the definition does not stay."""
+        if namespace:
+            holder = await self.get(NAMESPACES, Address(NAMESPACES.key, "", namespace))
+            if "deletionTimestamp" in holder.object()["metadata"]:
+                why = (
+                    f"unable to create new content in namespace {namespace} "
+                    "because it is being terminated"
+                )
+                causes = [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]
+                raise failures.forbidden(resource, name, why, causes=causes)
+        if resource.custom:
+            found = await self._store.get(Address(DEFINITION.key, "", resource.key))
+            if found is None:
+                raise unknown()
+            if "deletionTimestamp" in found.object()["metadata"]:
+                raise InvalidError(
+                    "create not allowed while custom resource definition is terminating",
+                    reason=Reason.METHOD_NOT_ALLOWED,
+                )
 
     def _encoded(self, obj: JsonObject) -> bytes:
         try:
@@ -323,41 +342,56 @@ class Verbs:
     ) -> Outcome:
         """Delete an object, or mark it as to be deleted where finalizers or contents hold it.
 
+        What it owns is released before it goes, and only once nothing stands against its going.
+
         Raises:
             ConflictError: it is not the object of the preconditions.
             DeniedError: it is a namespace that is always there.
             NotFoundError: it is not there.
         """
+        if options.orphan and not options.dry_run:
+            before = await self._deletable(resource, address, preconditions)
+            await self._release(before)  # outside its turn: those it owns take theirs
         async with self._turn(address):
-            before = await self.get(resource, address)
+            before = await self._deletable(resource, address, preconditions)
             obj = before.object()
-            metadata = obj["metadata"]
-            if preconditions.uid and preconditions.uid != metadata["uid"]:
-                raise failures.precondition(
-                    resource, address.name, "UID", preconditions.uid, metadata["uid"]
-                )
-            if preconditions.revision and preconditions.revision != str(before.revision):
-                raise failures.precondition(
-                    resource,
-                    address.name,
-                    "ResourceVersion",
-                    preconditions.revision,
-                    str(before.revision),
-                )
-            if resource.key == NAMESPACES.key and address.name in PROTECTED:
-                raise failures.forbidden(
-                    resource, address.name, "this namespace may not be deleted"
-                )
-            if not metadata.get("finalizers") and not _container(resource):
+            if not obj["metadata"].get("finalizers") and not _container(resource):
                 if options.dry_run:
                     return Outcome(before, gone=True)
                 return await self._remove(resource, before)
             new = lifecycle.marked(obj, self._now())
             if resource.key == NAMESPACES.key:
                 new["status"] = {**(new.get("status") or {}), "phase": "Terminating"}
-                if not options.dry_run:
-                    self.terminating.add(address.name)
             return await self._replace(resource, before, new, options)
+
+    async def _deletable(
+        self, resource: Resource, address: Address, preconditions: Preconditions
+    ) -> Record:
+        before = await self.get(resource, address)
+        for field, wanted, found in (
+            ("UID", preconditions.uid, before.object()["metadata"]["uid"]),
+            ("ResourceVersion", preconditions.revision, str(before.revision)),
+        ):
+            if wanted and wanted != found:
+                raise failures.precondition(resource, address.name, field, wanted, found)
+        if resource.key == NAMESPACES.key and address.name in PROTECTED:
+            raise failures.forbidden(resource, address.name, "this namespace may not be deleted")
+        return before
+
+    async def _release(self, owner: Record) -> None:
+        """Take an object's uid off those it owns, so that they stay when it goes."""
+        uid = owner.object()["metadata"]["uid"]
+
+        def rule(obj: JsonObject) -> JsonObject:
+            references = obj["metadata"].get("ownerReferences") or ()
+            left = [r for r in references if r["uid"] != uid]
+            return {**obj, "metadata": {**obj["metadata"], "ownerReferences": left}}
+
+        for dependent in await self._store.dependents(uid):
+            kind = self._catalogue.of_key(dependent.resource)
+            if kind is not None and dependent != owner.address:
+                with contextlib.suppress(NotFoundError):
+                    await self.change(kind, dependent, rule, Options("towpath-collector"))
 
     async def vacate(self, resource: Resource, address: Address, emptied: Address) -> bool:
         """Remove a namespace or definition that is to go, if nothing is left in it."""
@@ -380,8 +414,6 @@ class Verbs:
         obj = before.object()
         if resource.key == DEFINITION.key:
             self._catalogue.remove(obj["spec"]["group"], obj["spec"]["names"]["plural"])
-        if resource.key == NAMESPACES.key:
-            self.terminating.discard(before.address.name)
         self._collect(Removed(before.address, obj["metadata"]["uid"]))
         return Outcome(change.record, gone=True)
 

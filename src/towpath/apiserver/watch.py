@@ -7,7 +7,7 @@ Source: Kubernetes API concepts, "Efficient detection of changes", "Watch bookma
 "Streaming lists".
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -118,7 +118,9 @@ async def _present(
     after = ("", "")
     start = 0
     while True:
-        page = await store.page(watch.resource.key, watch.namespace, after=after, limit=_PAGE)
+        page = await store.page(
+            watch.resource.key, watch.namespace, after=after, limit=_PAGE, size=_CHUNK
+        )
         start = start or page.revision
         lines = []
         for record in page.records:
@@ -134,8 +136,9 @@ async def _present(
 
 def _chunks(
     watch: Watch, changes: list[Change], encode: Encode, ahead: dict[Address, int]
-) -> list[bytes]:
-    chunks, lines, size = [], [], 0
+) -> Iterator[bytes]:
+    lines: list[bytes] = []
+    size = 0
     for change in changes:
         address, revision, _ = change.record
         if not watch.within(address) or revision <= ahead.get(address, 0):
@@ -145,11 +148,10 @@ def _chunks(
             lines.append(encode(*event))
             size += len(lines[-1])
         if size > _CHUNK:
-            chunks.append(b"".join(lines))
+            yield b"".join(lines)
             lines, size = [], 0
     if lines:
-        chunks.append(b"".join(lines))
-    return chunks
+        yield b"".join(lines)
 
 
 def _event(selector: Selector, change: Change) -> tuple[str, bytes] | None:

@@ -18,7 +18,7 @@ import httpx2
 from towpath import apiserver, edge, gitops, kube, web
 from towpath.app.ports import HOST
 from towpath.auth import Guard, Identity, Tokens
-from towpath.fleet import PullAgent
+from towpath.fleet import APPLICATIONS, PullAgent
 from towpath.process import Child, Children, locked_within
 from towpath.settings import Settings
 from towpath.spec.argocd import APPLICATION
@@ -46,7 +46,7 @@ class Cluster:
         token: The administrator's.
         hub: Kubeconfig of the hub's API, for an edge.
         leash: The outermost owner's lifeline.
-        guests: Further tokens and whom they stand for.
+        guests: Tokens of other clusters' agents, by cluster; each may use its own namespace here.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Cluster:
     token: str = field(repr=False)
     hub: Path | None = None
     leash: edge.Leash = edge.Leash()
-    guests: tuple[tuple[str, Identity], ...] = field(default=(), repr=False)
+    guests: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def kubeconfig(self) -> Path:
@@ -101,7 +101,7 @@ async def run(config: Mapping[str, Any], stop: anyio.Event) -> None:
     """
     cluster = Cluster.from_config(config)
     async with locked_within(cluster.folder / "lock", LOCK_SECONDS):
-        settings = Settings().merged(config["settings"], "configuration")
+        settings = Settings().merged(config.get("settings", {}), "configuration")
         async with running(cluster, settings, cluster.children()):
             await stop.wait()
 
@@ -133,7 +133,11 @@ async def _api(cluster: Cluster, settings: Settings) -> AsyncIterator[None]:
     path = cluster.folder / "kube.sqlite"
     async with apiserver.Store(path, history=settings.api.history) as store:
         server = apiserver.ApiServer(store, settings.api)
-        tokens = Tokens([(cluster.token, ADMINISTRATOR), *cluster.guests])
+        guests = (
+            (token, Identity(apiserver.cluster_user(name)))
+            for name, token in cluster.guests.items()
+        )
+        tokens = Tokens([(cluster.token, ADMINISTRATOR), *guests])
         guarded = Guard(server.asgi, tokens, apiserver.rule, web.kubernetes_status)
         certificate = await anyio.to_thread.run_sync(apiserver.ensure, cluster.folder / "tls")
         sock = web.listen(HOST, cluster.kubernetes, flag="--port-base")
@@ -163,7 +167,7 @@ async def _start_loops(
     loops: anyio.abc.TaskGroup,
 ) -> None:
     adopted = await _adopt(children, cluster.leash.name)
-    ingress = edge.Ingress(children, cluster.leash, cluster.gateway, http)
+    ingress = edge.Ingress(children, cluster.leash, cluster.gateway, http, cluster.token)
     await ingress.start()
     services = edge.Services(
         client,
@@ -171,8 +175,14 @@ async def _start_loops(
         edge.Runtimes(children, cluster.leash, http, settings.to_config()),
         ingress,
         settings.edge,
+        foreign=cluster.guests,
     )
-    sync = gitops.Sync(client, cluster.folder / "sync", settings.gitops)
+    sync = gitops.Sync(
+        client,
+        cluster.folder / "sync",
+        settings.gitops,
+        namespaces={cluster.name, APPLICATIONS},
+    )
     applications = kube.Controller(
         "applications",
         client,

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import httpx2
+
 from towpath import kube, registry
 from towpath.app.home import HUB, Home
 from towpath.app.ports import HOST
@@ -52,6 +54,7 @@ async def road(home: Home, clusters: Sequence[str], settings: Settings) -> Async
         registry.Client(home.url("registry")) as account_book,
         oci.Client(f"{HOST}:{home.ports.hub('distribution')}", settings.blob) as images,
         kube.Client(home.kubeconfig()) as hub,
+        httpx2.AsyncClient(trust_env=False, timeout=5) as http,
     ):
         yield Road(
             registry=account_book,
@@ -60,6 +63,7 @@ async def road(home: Home, clusters: Sequence[str], settings: Settings) -> Async
             token=home.token("admin"),
             branch=settings.gitops.branch,
             hub=hub,
+            http=http,
             shelf=Shelf(home.models),
             targets=targets(home, clusters),
         )

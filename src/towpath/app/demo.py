@@ -71,7 +71,8 @@ async def demonstrate(home: Home, progress: Progress) -> Demonstration:
         for endpoint in shipment.endpoints:
             url = f"{endpoint.url}/v2/models/{endpoint.name}/infer"
             try:
-                answer = (await http.post(url, json=case.request)).json()
+                response = await http.post(url, json=case.request)
+                answer = response.raise_for_status().json()
             except (httpx2.HTTPError, ValueError) as exc:
                 raise UnavailableError(f"{endpoint.cluster} does not answer at {url}") from exc
             if differences := golden.compare(case, answer):

@@ -1,9 +1,7 @@
 """The example model that comes with the package, and its golden request."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from towpath.errors import NotFoundError
 
@@ -18,10 +16,6 @@ class Example:
 
     model: Path
     golden: Path
-
-    def cases(self) -> Any:
-        """The golden requests, as written."""
-        return json.loads(self.golden.read_text())
 
 
 def find_example() -> Example:

@@ -18,6 +18,8 @@ from towpath.process import locked, write_atomic
 __all__ = ["HUB", "REPOSITORY", "Home"]
 
 VERSION: Final = 1
+OURS: Final = frozenset({"lock", "settings.toml", "run", "logs", "edges", "secrets"})
+"""What a home may hold before it is one: settings, and what an attempt to start it left."""
 HUB: Final = "hub"
 """Name of the hub's own cluster."""
 REPOSITORY: Final = "fleet"
@@ -78,7 +80,7 @@ class Home:
         """
         facts = _read(path)
         if facts is None:
-            if path.is_dir() and any(entry.name != "lock" for entry in path.iterdir()):
+            if path.is_dir() and any(entry.name not in OURS for entry in path.iterdir()):
                 raise InvalidError(
                     f"{path} is not empty and is no Towpath home",
                     hint="Name an empty or a new folder with --home.",
@@ -99,6 +101,7 @@ class Home:
         """Write ``home.json``: from now on the folder is a home with these ports."""
         facts = _Facts(port_base=self.ports.base, edges=self.edges)
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.chmod(0o700)  # databases in it hold Secrets
         text = json.dumps(asdict(facts), indent=2) + "\n"
         write_atomic(self.path / "home.json", text.encode())
 
@@ -146,7 +149,8 @@ class Home:
         Raises:
             ConflictError: another process holds it.
         """
-        return locked(self.path / "lock")
+        hint = "Stop that platform with Ctrl-C, or use another folder with --home."
+        return locked(self.path / "lock", hint)
 
 
 def _read(path: Path) -> _Facts | None:
@@ -158,11 +162,14 @@ def _read(path: Path) -> _Facts | None:
         raise InvalidError(f"{path} is a file, not a folder", hint="Name a folder.") from None
     except (OSError, ValueError) as exc:
         raise InvalidError(f"{path / 'home.json'} cannot be read: {exc}") from exc
-    version = found.get("version")
+    version = found.get("version") if isinstance(found, dict) else None
     if version != VERSION:
         newer = isinstance(version, int) and version > VERSION
         raise InvalidError(
             f"{path} has layout version {version}; this Towpath knows version {VERSION}",
             hint="Install the newer Towpath that made it." if newer else "It is damaged.",
         )
-    return _Facts(VERSION, found.get("port_base"), int(found.get("edges", 0)))
+    base, edges = found.get("port_base"), found.get("edges", 0)
+    if not isinstance(edges, int) or not (base is None or isinstance(base, int)):
+        raise InvalidError(f"{path / 'home.json'} is damaged: port_base or edges is no number")
+    return _Facts(VERSION, base, edges)

@@ -8,12 +8,18 @@ import httpx2
 from towpath import kube, registry
 from towpath.app.home import HUB, Home
 from towpath.app.ports import HOST
-from towpath.app.rollout import Endpoint, storage_uri
+from towpath.app.rollout import Endpoint, Lookout, storage_uri
 from towpath.errors import TowpathError
-from towpath.kube.conditions import is_true
 from towpath.registry import plain
 from towpath.spec.kserve import INFERENCE_SERVICE
-from towpath.spec.towpath import CLUSTER_LABEL, DIGEST_PROPERTY, IMAGE_PROPERTY, REVISION_PROPERTY
+from towpath.spec.kube import Object
+from towpath.spec.towpath import (
+    CLUSTER_LABEL,
+    DIGEST_PROPERTY,
+    IMAGE_PROPERTY,
+    MIRROR,
+    REVISION_PROPERTY,
+)
 
 __all__ = ["overview"]
 
@@ -33,14 +39,15 @@ async def overview(home: Home) -> dict[str, Any]:
         answers = [
             await _answers(http, home.url("registry") + "/readyz/isDirty"),
             await _answers(http, home.url("distribution") + "/v2/"),
+            await _answers(http, home.repository() + "/info/refs?service=git-upload-pack"),
         ]
-    up = clusters[0]["ready"]
+        endpoints = await _endpoints(home, http, clusters) if clusters[0]["ready"] else []
     return {
-        "ready": up and all(answers) and all(cluster["ready"] for cluster in clusters),
+        "ready": all(answers) and all(cluster["ready"] for cluster in clusters),
         "surfaces": surfaces,
         "clusters": clusters,
         "models": await _models(home) if answers[0] else [],
-        "endpoints": await _endpoints(home, clusters) if up else [],
+        "endpoints": endpoints,
     }
 
 
@@ -93,23 +100,32 @@ async def _models(home: Home) -> list[dict[str, Any]]:
     return found
 
 
-async def _endpoints(home: Home, clusters: list[dict[str, Any]]) -> list[dict[str, Any]]:
+async def _endpoints(
+    home: Home, http: httpx2.AsyncClient, clusters: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     gateways = {cluster["name"]: cluster for cluster in clusters}
+    endpoints = []
     try:
         async with kube.Client(home.kubeconfig()) as hub:
-            services = await hub.list(INFERENCE_SERVICE)
+            lookout = Lookout(hub, http)
+            for service in await hub.list(INFERENCE_SERVICE):
+                cluster = gateways.get(kube.labels(service).get(CLUSTER_LABEL, HUB))
+                if cluster is None:
+                    continue
+                namespace, name = _original(service)
+                ready = await lookout.answers(cluster["gateway"], name, namespace)
+                endpoint = Endpoint(cluster["name"], name, cluster["gateway"], ready)
+                image = storage_uri(service).removeprefix("oci://")
+                endpoints.append({**endpoint.to_json(), "image": image})
     except TowpathError:
         return []
-    endpoints = []
-    for service in services:
-        metadata = service["metadata"]
-        name = metadata.get("labels", {}).get(CLUSTER_LABEL, HUB)
-        cluster = gateways.get(name)
-        if cluster is None:
-            continue
-        ready = is_true(service) and cluster["ready"]
-        endpoint = Endpoint(name, metadata["name"], cluster["gateway"], ready)
-        endpoints.append(
-            {**endpoint.to_json(), "image": storage_uri(service).removeprefix("oci://")}
-        )
     return sorted(endpoints, key=lambda e: (e["cluster"], e["name"]))
+
+
+def _original(service: Object) -> tuple[str, str]:
+    """Namespace and name of a service in its own cluster."""
+    origin = kube.annotations(service).get(MIRROR, "").split("/")
+    metadata = service["metadata"]
+    if len(origin) == 3:
+        return origin[1], origin[2]
+    return metadata.get("namespace", ""), metadata["name"]

@@ -18,7 +18,7 @@ import anyio.abc
 import yaml
 from starlette.types import ASGIApp
 
-from towpath import apiserver, distribution, gitops, kube, web
+from towpath import distribution, gitops, kube, web
 from towpath.app.cluster import Cluster, running
 from towpath.app.home import HUB, REPOSITORY, Home
 from towpath.app.ports import HOST
@@ -31,7 +31,7 @@ from towpath.registry import api as registry
 from towpath.registry.database import Database, open_database
 from towpath.settings import Settings
 from towpath.spec.argocd import APPLICATION
-from towpath.spec.kube import NAMESPACE
+from towpath.spec.kube import NAMESPACE, Object
 from towpath.spec.names import Revision
 from towpath.spec.towpath import PUSHED_REVISION
 from towpath.telemetry import fields
@@ -40,6 +40,8 @@ __all__ = ["Platform"]
 
 log = logging.getLogger(__name__)
 
+SURFACES: Final = ("kubernetes", "registry", "distribution", "git", "gateway")
+"""Those of the hub that this version serves."""
 STOP_SECONDS: Final = 9.0
 """Seconds that an edge gets to stop: its own gateway and runtimes get 6 of them."""
 RESTART_SECONDS: Final = 0.25
@@ -56,15 +58,17 @@ class Platform:
     Args:
         home: Opened, and locked by the caller.
         settings: Of every stage.
+        stop: When it is set during the start, the start does not wait any longer.
     """
 
-    def __init__(self, home: Home, settings: Settings) -> None:
+    def __init__(self, home: Home, settings: Settings, stop: anyio.Event | None = None) -> None:
         self._home = home
         self._settings = settings
         self._lifeline = Lifeline()
         self._leash = Leash(self._lifeline.name, self._lifeline.reader)
         self._children = Children(home.path / "run", home.path / "logs")
         self._client: Writer | None = None
+        self._stop = stop or anyio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -114,9 +118,7 @@ class Platform:
 
     def _check_ports(self) -> None:
         ports = self._home.ports
-        numbers = [
-            ports.hub(s) for s in ("kubernetes", "registry", "distribution", "git", "gateway")
-        ]
+        numbers = [ports.hub(surface) for surface in SURFACES]
         for number in range(1, self._home.edges + 1):
             numbers += [ports.edge(number, surface) for surface in ("kubernetes", "gateway")]
         for number in numbers:
@@ -154,19 +156,17 @@ class Platform:
         if self._client is None:
             return
         url = self._home.repository(repository)
+        told: Object = {"metadata": {"annotations": {PUSHED_REVISION: revision}}}
         for found in await self._client.list(APPLICATION):
-            source = found.get("spec", {}).get("source", {})
-            if source.get("repoURL") == url and source.get("targetRevision", "HEAD") in (
-                branch,
-                "HEAD",
-            ):
-                metadata = found["metadata"]
-                await self._client.merge(
-                    APPLICATION,
-                    metadata["name"],
-                    metadata.get("namespace", ""),
-                    {"metadata": {"annotations": {PUSHED_REVISION: revision}}},
-                )
+            source = kube.mapping(found, "spec", "source")
+            followed = source.get("targetRevision") or "HEAD"
+            if source.get("repoURL") != url or followed not in (branch, "HEAD"):
+                continue
+            name, namespace = found["metadata"]["name"], found["metadata"].get("namespace", "")
+            try:
+                await self._client.merge(APPLICATION, name, namespace, told)
+            except TowpathError as exc:  # it hears of the push with its next poll
+                log.warning("failed to announce push", extra=fields(application=name, error=exc))
 
     def _hub(self) -> Cluster:
         home = self._home
@@ -177,10 +177,7 @@ class Platform:
             gateway=home.ports.hub("gateway"),
             token=home.token("admin"),
             leash=self._leash,
-            guests=tuple(
-                (home.token(name), Identity(apiserver.cluster_user(name)))
-                for name in home.edge_names
-            ),
+            guests={name: home.token(name) for name in home.edge_names},
         )
 
     async def _keep_edge(self, number: int, name: str) -> None:
@@ -199,8 +196,10 @@ class Platform:
         pause = RESTART_SECONDS
         while True:
             begin = anyio.current_time()
-            child = await self._children.start(program)
-            await child.wait()
+            try:
+                await (await self._children.start(program)).wait()
+            except TowpathError as exc:
+                log.warning("failed to start edge", extra=fields(cluster=name, error=exc))
             lived = anyio.current_time() - begin
             pause = RESTART_SECONDS if lived > STABLE_SECONDS else min(2 * pause, LONGEST_PAUSE)
             log.warning(
@@ -221,7 +220,7 @@ class Platform:
         """Wait until every edge's API answers, or tell why it does not."""
         deadline = anyio.current_time() + EDGE_SECONDS
         for name in self._home.edge_names:
-            while not await self._answers(name):
+            while not self._stop.is_set() and not await self._answers(name):
                 if anyio.current_time() > deadline:
                     raise UnavailableError(
                         f"cluster {name} did not start within {EDGE_SECONDS:g} s",

@@ -48,10 +48,12 @@ class Ports:
             raise InvalidError(
                 f"port base {self.base} leaves no room", hint="Use 1024 to 65000 for --port-base."
             )
-        if highest > 65535:
+        numbers = self.all(edges) if highest <= 65535 else []
+        if highest > 65535 or len(set(numbers)) < len(numbers):
             raise InvalidError(
-                f"{edges} edges do not fit above port base {self.base or EDGE_DEFAULT_BASE}",
-                hint=f"Each edge takes {EDGE_STEP} ports: lower --port-base, or fewer --edges.",
+                f"{edges} edges do not fit: their ports would run into others",
+                hint=f"Each edge takes {EDGE_STEP} ports. Use another --port-base in a new home "
+                "(10000 has room for 500), or fewer --edges.",
             )
 
     def hub(self, surface: str) -> int:

@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import anyio
 import anyio.to_process
+import httpx2
 
 from towpath import blob, serve, transfer
-from towpath.app.rollout import Target, await_endpoints
+from towpath.app.rollout import Lookout, Target, await_endpoints
 from towpath.app.shelf import Shelf
 from towpath.app.shipment import Order, Progress, Shipment
 from towpath.blob import oci
@@ -28,7 +30,8 @@ from towpath.kube import Writer
 from towpath.registry import Client as Registry
 from towpath.registry import Plain, plain, wire
 from towpath.spec.argocd import APPLICATION
-from towpath.spec.names import Digest, model_name, version_name
+from towpath.spec.kube import Object
+from towpath.spec.names import Digest, Revision, model_name, version_name
 from towpath.spec.registry import ModelArtifact, ModelVersion, RegisteredModel, Resource
 from towpath.spec.towpath import (
     DIGEST_PROPERTY,
@@ -41,8 +44,17 @@ from towpath.telemetry import redact
 
 __all__ = ["Road"]
 
-MANAGER = "towpath-ship"
-AUTHOR = "Towpath <towpath@localhost>"
+MANAGER: Final = "towpath-ship"
+AUTHOR: Final = "Towpath <towpath@localhost>"
+NAMESPACE: Final = "default"
+"""Of the InferenceServices: the one namespace that every cluster has."""
+
+
+class _Recorded(NamedTuple):
+    """What the registry says a version stands for."""
+
+    digest: str
+    model_format: str
 
 
 @dataclass(frozen=True)
@@ -56,9 +68,9 @@ class Road:
         token: That may push there.
         branch: That Applications follow.
         hub: The hub's API.
+        http: To ask gateways whether they answer.
         shelf: Where model files lie.
         targets: The clusters to run on.
-        namespace: Of the InferenceServices.
     """
 
     registry: Registry
@@ -67,9 +79,9 @@ class Road:
     token: str = field(repr=False)
     branch: str
     hub: Writer
+    http: httpx2.AsyncClient
     shelf: Shelf
     targets: tuple[Target, ...]
-    namespace: str = "default"
 
     async def ship(self, order: Order, progress: Progress) -> Shipment:
         """Do the whole job.
@@ -82,6 +94,11 @@ class Road:
                 same order goes on from there.
         """
         shipment = Shipment(model_name(order.name), version_name(order.version))
+        async with self.shelf.reserved(shipment.name, shipment.version):
+            await self._ship(order, shipment, progress)
+        return shipment
+
+    async def _ship(self, order: Order, shipment: Shipment, progress: Progress) -> None:
         run = partial(self._stage, shipment, progress)
         with run("transfer") as say:
             say(await self._transfer(order, shipment, progress))
@@ -95,7 +112,6 @@ class Road:
             say(await self._assign(shipment))
         with run("edge") as say:
             say(await self._serve(order, shipment))
-        return shipment
 
     @contextmanager
     def _stage(
@@ -104,50 +120,76 @@ class Road:
         said: list[str] = []
         progress.begin(name)
         begin = time.perf_counter()
-        yield said.append
+        try:
+            yield said.append
+        except BaseException:
+            progress.fail(name)
+            raise
         seconds = time.perf_counter() - begin
         shipment.stages.append((name, seconds))
         progress.end(name, said[0], seconds)
 
     async def _transfer(self, order: Order, shipment: Shipment, progress: Progress) -> str:
-        name, version = shipment.name, shipment.version
+        source = blob.reader(order.source)
+        place = self.shelf.place(shipment.name, shipment.version)
         recorded = await self._recorded(shipment)
-        async with self.shelf.staging(name, version) as staged:
-            source = blob.reader(order.source)
-            target = blob.writer(str(staged))
-            copied = await transfer.copy(source, target, progress=progress.bytes)
-            if recorded and recorded != copied.digest and not order.replace:
+        if recorded is not None:
+            found = await transfer.examine(source, progress=progress.bytes)
+            if recorded.digest != found.digest and not order.replace:
                 raise ConflictError(
-                    f"{name} version {version} is already registered with other bytes "
-                    f"({recorded}, not {copied.digest})",
+                    f"{shipment.name} version {shipment.version} is already registered with other "
+                    f"bytes ({recorded.digest}, not {found.digest})",
                     hint="Ship it under a new --version, or overwrite this one with --replace.",
                 )
+            if await self._holds(place, found.digest):
+                self._check_format(order, recorded.model_format)
+                self._note_artifact(shipment, place, found, recorded.model_format)
+                return f"{place} is up to date"
+        async with self.shelf.staging(shipment.name, shipment.version) as staged:
+            target = blob.writer(str(staged))
+            copied = await transfer.copy(source, target, progress=progress.bytes)
             described = await _checked(staged)
-            if order.model_format not in (None, described["format"]):
-                raise InvalidError(
-                    f"{redact(order.source)} is a model of format {described['format']!r}, "
-                    f"not {order.model_format!r}",
-                    hint=f"Leave --format out, or say --format {described['format']}.",
-                )
-            place = self.shelf.place(name, version)
-            if recorded != copied.digest or not place.exists():
-                await self.shelf.put_in_place(staged, name, version)
-                shipment.changed = True
-        only = copied.files[0].path if len(copied.files) == 1 else ""
-        shipment.artifact_uri = (place / only).as_uri()
-        shipment.artifact_digest, shipment.size = copied.digest, copied.size
-        shipment.model_format = described["format"]
-        return f"{redact(order.source)} → {place}" if shipment.changed else f"{place} is up to date"
+            self._check_format(order, described["format"])
+            await self.shelf.put_in_place(staged, shipment.name, shipment.version)
+        shipment.changed = True
+        self._note_artifact(shipment, place, copied, described["format"])
+        return f"{redact(order.source)} → {place}"
 
-    async def _recorded(self, shipment: Shipment) -> str | None:
-        """The digest that the registry has for this version; None when it has none."""
+    async def _recorded(self, shipment: Shipment) -> _Recorded | None:
+        """What the registry says this version stands for; None when it says nothing."""
         model = await self.registry.find_model(shipment.name)
         version = await self.registry.find_version(_id(model), shipment.version) if model else None
         if version is None:
             return None
+        shipment.revision = Revision(_text(version, REVISION_PROPERTY))
         artifact = await self.registry.find_artifact(_id(version), shipment.name)
-        digest = plain(artifact.customProperties).get(DIGEST_PROPERTY) if artifact else None
-        return str(digest) if digest else None
+        digest = _text(artifact, DIGEST_PROPERTY) if artifact else ""
+        if artifact is None or not digest:
+            return None
+        return _Recorded(digest, artifact.modelFormatName or "")
+
+    async def _holds(self, place: Path, digest: Digest) -> bool:
+        """Whether a folder has these very bytes."""
+        try:
+            found = await transfer.examine(blob.reader(str(place)))
+        except (NotFoundError, InvalidError):
+            return False
+        return found.digest == digest
+
+    def _check_format(self, order: Order, found: str) -> None:
+        if order.model_format not in (None, found):
+            raise InvalidError(
+                f"{redact(order.source)} is of format {found!r}, not {order.model_format!r}",
+                hint=f"Leave --format out, or say --format {found}.",
+            )
+
+    def _note_artifact(
+        self, shipment: Shipment, place: Path, files: transfer.Copied, model_format: str
+    ) -> None:
+        only = files.files[0].path if len(files.files) == 1 else ""
+        shipment.artifact_uri = (place / only).as_uri()
+        shipment.artifact_digest, shipment.size = files.digest, files.size
+        shipment.model_format = model_format
 
     async def _register(self, order: Order, shipment: Shipment) -> str:
         facts: dict[str, Plain] = {
@@ -169,7 +211,9 @@ class Road:
                 customProperties=wire(facts),
             ),
         )
-        if plain(artifact.customProperties).get(DIGEST_PROPERTY) != shipment.artifact_digest:
+        same = _text(artifact, DIGEST_PROPERTY) == shipment.artifact_digest
+        if not same or artifact.uri != shipment.artifact_uri:
+            shipment.changed = True
             artifact = await self.registry.update_artifact(
                 _id(artifact), state="LIVE", uri=shipment.artifact_uri, properties=facts
             )
@@ -206,27 +250,39 @@ class Road:
             f"Run {shipment.name} {shipment.version} on {clusters}\n\n{shipment.image}\n",
             AUTHOR,
         )
-        shipment.revision = made.revision
         shipment.changed |= made.changed
-        await self._note(shipment, REVISION_PROPERTY, made.revision)
-        return f"{made.revision[:12]} on {self.branch}" + ("" if made.changed else " (no change)")
+        if made.changed or not shipment.revision:  # else the commit that brought it stays its own
+            shipment.revision = made.revision
+            await self._note(shipment, REVISION_PROPERTY, made.revision)
+        told = f"{shipment.revision[:12]} on {self.branch}"
+        return told if made.changed else f"{told} (no change)"
 
     async def _assign(self, shipment: Shipment) -> str:
         deployment = self._deployment(shipment)
         for target in self.targets:
             wanted = application(target.cluster, deployment, self.repository, self.branch)
-            await self.hub.apply(APPLICATION, wanted, MANAGER)
+            before = await self._application(wanted)
+            after = await self.hub.apply(APPLICATION, wanted, MANAGER)
+            shipment.changed |= before != after["metadata"].get("uid")
         return ", ".join(f"{target.cluster}-{shipment.name}" for target in self.targets)
+
+    async def _application(self, wanted: Object) -> str | None:
+        metadata = wanted["metadata"]
+        try:
+            found = await self.hub.get(APPLICATION, metadata["name"], metadata["namespace"])
+        except NotFoundError:
+            return None
+        return found["metadata"].get("uid")
 
     async def _serve(self, order: Order, shipment: Shipment) -> str:
         shipment.endpoints = await await_endpoints(
-            self.hub, self.targets, self._wanted(shipment), patience=order.patience
+            Lookout(self.hub, self.http), self.targets, self._wanted(shipment), order.patience
         )
         return ", ".join(endpoint.url for endpoint in shipment.endpoints)
 
     def _wanted(self, shipment: Shipment) -> Desired:
         return Desired(
-            namespace=self.namespace,
+            namespace=NAMESPACE,
             name=shipment.name,
             model_format=shipment.model_format,
             image=shipment.image,
@@ -242,7 +298,7 @@ class Road:
         model, version, _ = shipment.ids
         return Deployment(
             name=shipment.name,
-            namespace=self.namespace,
+            namespace=NAMESPACE,
             model_format=shipment.model_format,
             image=shipment.image,
             version=shipment.version,
@@ -266,3 +322,8 @@ async def _checked(folder: Path) -> serve.Description:
 
 def _id(entity: Resource) -> str:
     return entity.id or ""
+
+
+def _text(entity: Resource, key: str) -> str:
+    """A custom property that is a text; empty when there is none."""
+    return str(plain(entity.customProperties).get(key) or "")

@@ -1,10 +1,11 @@
 """Waiting for clusters to run what was committed, as the hub's mirrors show it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
+import httpx2
 
 from towpath.edge.plan import Desired
 from towpath.errors import InvalidError, NotFoundError, UnavailableError
@@ -54,10 +55,41 @@ class Endpoint:
         }
 
 
+@dataclass(frozen=True)
+class Lookout:
+    """Sees how a service stands: by the hub's mirror, and by asking the cluster's gateway itself.
+
+    A mirror may be older than the truth, for a cluster that is starting or away.
+
+    Args:
+        hub: The hub's API.
+        http: For the gateways.
+    """
+
+    hub: Reader
+    http: httpx2.AsyncClient
+
+    async def service(self, target: Target, name: str) -> Object | None:
+        """The hub's view of a target's service."""
+        try:
+            return await self.hub.get(INFERENCE_SERVICE, name, target.namespace)
+        except NotFoundError:
+            return None
+
+    async def answers(self, gateway: str, name: str, namespace: str) -> bool:
+        """Whether the gateway has somebody who is ready to answer for a service."""
+        headers = {"Host": f"{name}-{namespace}"}
+        try:
+            url = f"{gateway}/v2/models/{name}/ready"
+            return (await self.http.get(url, headers=headers)).status_code == 200
+        except httpx2.HTTPError:
+            return False
+
+
 async def await_endpoints(
-    hub: Reader, targets: Sequence[Target], wanted: Desired, *, patience: float
+    lookout: Lookout, targets: Sequence[Target], wanted: Desired, patience: float
 ) -> tuple[Endpoint, ...]:
-    """Wait until a model runs on every target as wanted.
+    """Wait until a model runs on every target as wanted; look at least once.
 
     Raises:
         InvalidError: a cluster says that it cannot run it.
@@ -65,26 +97,26 @@ async def await_endpoints(
             catches up by itself.
     """
     name = wanted.name
-    waiting = dict.fromkeys(targets, "")
-    with anyio.move_on_after(patience):
-        while True:
-            for target in list(waiting):
-                service = await _find(hub, target, name)
-                if service is not None and runs(service, wanted):
-                    del waiting[target]
-                else:
-                    waiting[target] = _why(service, target, wanted)
-            if not waiting:
-                break
-            await anyio.sleep(LOOK)
-    if waiting:
-        target, why = next(iter(waiting.items()))
-        raise UnavailableError(
-            f"{name!r} does not run on {target.cluster} after {patience:g} s: {why}",
-            hint="What was committed stays; that cluster runs it as soon as it can. "
-            "The same command waits again; 'towpath status' shows how it stands.",
-        )
-    return tuple(Endpoint(target.cluster, name, target.gateway, True) for target in targets)
+    deadline = anyio.current_time() + patience
+    while True:
+        waiting = {}
+        for target in targets:
+            service = await lookout.service(target, name)
+            if service is None or not runs(service, wanted):
+                waiting[target] = _why(service, target, wanted)
+            elif not await lookout.answers(target.gateway, name, wanted.namespace):
+                waiting[target] = "its gateway does not answer for it; is that cluster running?"
+        if not waiting:
+            return tuple(Endpoint(target.cluster, name, target.gateway, True) for target in targets)
+        if anyio.current_time() >= deadline:
+            break
+        await anyio.sleep(LOOK)
+    target, why = next(iter(waiting.items()))
+    raise UnavailableError(
+        f"{name!r} does not run on {target.cluster} after {patience:g} s: {why}",
+        hint="What was committed stays; that cluster runs it as soon as it can. "
+        "The same command waits again; 'towpath status' shows how it stands.",
+    )
 
 
 def runs(service: Object, wanted: Desired) -> bool:
@@ -112,23 +144,21 @@ def storage_uri(service: Object) -> str:
     return str(mapping(service, "spec", "predictor", "model").get("storageUri", ""))
 
 
+def _final(failure: Mapping[str, Any]) -> bool:
+    """Whether waiting does not help: a runtime that ended or was slow is started again."""
+    return failure.get("reason") != "RuntimeUnhealthy"
+
+
 def _why(service: Object | None, target: Target, wanted: Desired) -> str:
     if service is None:
         return "the hub has heard nothing of it; is that cluster running?"
     if not _asks_for(service, wanted):
         return "it still runs an older revision; is that cluster running?"
     failure = service.get("status", {}).get("modelStatus", {}).get("lastFailureInfo")
-    if failure and failure.get("modelRevisionName") == wanted.revision:
+    if failure and failure.get("modelRevisionName") == wanted.revision and _final(failure):
         raise InvalidError(
             f"cluster {target.cluster} cannot run it: {failure.get('message')}",
             hint=f"Its reason is {failure.get('reason')}; what ran there before goes on.",
         )
     ready = find(service.get("status", {}).get("conditions", ()), "Ready")
     return str((ready or {}).get("message") or "it is being started")
-
-
-async def _find(hub: Reader, target: Target, name: str) -> Object | None:
-    try:
-        return await hub.get(INFERENCE_SERVICE, name, target.namespace)
-    except NotFoundError:
-        return None

@@ -20,7 +20,7 @@ async def run(config: Mapping[str, Any], stop: anyio.Event) -> None:
     with socket.socket(fileno=config["fd"]) as sock:
         sock.setblocking(False)
         source = serve.Source(config["model"], Path(config["folder"]), config["version"])
-        settings = Settings().merged(config["settings"], "configuration").serve
+        settings = Settings().merged(config.get("settings", {}), "configuration").serve
         async with serving(source, sock, settings):
             await stop.wait()
 

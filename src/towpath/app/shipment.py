@@ -45,6 +45,10 @@ class Progress(Protocol):
         """A stage is done."""
         ...
 
+    def fail(self, stage: str) -> None:
+        """A stage broke off."""
+        ...
+
 
 @dataclass
 class Shipment:

@@ -5,20 +5,17 @@ Large chunks are hashed in a worker thread, so that a transfer never holds up th
 
 import hashlib
 from collections.abc import AsyncIterable
-from pathlib import Path
 
-import anyio
 from anyio import to_thread
 
 from towpath.blob.stream import Chunks, closing
 from towpath.errors import InvalidError, Reason
 from towpath.spec.names import Digest
 
-__all__ = ["Hasher", "of_bytes", "of_file", "of_stream", "verified"]
+__all__ = ["Hasher", "of_bytes", "of_stream", "verified"]
 
 _INLINE = 128 * 1024
 """Bytes whose hash costs less (about 0.1 ms) than the way to a thread and back."""
-_FILE_CHUNK = 1024 * 1024
 
 
 class Hasher:
@@ -70,19 +67,6 @@ class Hasher:
 def of_bytes(data: bytes) -> Digest:
     """The digest of bytes."""
     return Digest(f"sha256:{hashlib.sha256(data).hexdigest()}")
-
-
-async def of_file(path: Path) -> tuple[Digest, int]:
-    """Digest and size of a file, read in a worker thread.
-
-    Raises:
-        OSError: the file cannot be read; the caller knows what to call it.
-    """
-    hasher = Hasher()
-    async with await anyio.open_file(path, "rb") as file:
-        while chunk := await file.read(_FILE_CHUNK):
-            await hasher.feed(chunk)
-    return hasher.digest, hasher.size
 
 
 async def of_stream(chunks: AsyncIterable[bytes]) -> tuple[Digest, int]:

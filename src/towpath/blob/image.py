@@ -173,28 +173,43 @@ def _json(value: JsonObject) -> bytes:
 
 
 def parse(data: bytes) -> JsonObject:
-    """A manifest or index, checked as far as reading it needs.
+    """A manifest or index, checked as far as reading it and listing it needs.
 
     Raises:
-        InvalidError: it is not JSON, or lacks sound descriptors.
+        InvalidError: it is not JSON, lacks sound descriptors, or has annotations, a platform or an
+            artifact type of another kind than the specification's.
     """
     try:
         found = json.loads(data)
+        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair cannot be passed on
     except (ValueError, RecursionError) as exc:
         raise InvalidError("a manifest is not JSON") from exc
     if not isinstance(found, dict) or found.get("schemaVersion") != 2:
         raise InvalidError("a manifest has not schemaVersion 2")
-    if isinstance(found.get("manifests"), list):
-        descriptors = found["manifests"]
-    elif isinstance(found.get("layers"), list):
-        descriptors = [found.get("config"), *found["layers"]]
-    else:
+    listed = found.get("manifests" if is_index(found) else "layers")
+    if not isinstance(listed, list):
         raise InvalidError("a manifest has neither layers nor manifests")
-    if isinstance(found.get("subject"), dict):
-        descriptors = [*descriptors, found["subject"]]
+    descriptors = [*listed] if is_index(found) else [found.get("config"), *listed]
+    if found.get("subject") is not None:
+        descriptors.append(found["subject"])
     if not all(_sound(descriptor) for descriptor in descriptors):
         raise InvalidError("a manifest has a descriptor without mediaType, sha256 digest or size")
+    for part in (found, *descriptors):
+        _check_notes(part)
     return found
+
+
+def _check_notes(part: JsonObject) -> None:
+    """Check what a manifest and its descriptors may say besides. Raises InvalidError."""
+    annotations = part.get("annotations")
+    if annotations is not None and not (
+        isinstance(annotations, dict) and all(isinstance(v, str) for v in annotations.values())
+    ):
+        raise InvalidError("a manifest has annotations that are not a map of strings")
+    if not isinstance(part.get("platform") or {}, dict):
+        raise InvalidError("a manifest has a platform that is not a map")
+    if not isinstance(part.get("artifactType") or "", str):
+        raise InvalidError("a manifest has an artifactType that is not a string")
 
 
 def _sound(descriptor: Any) -> bool:

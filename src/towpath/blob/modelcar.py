@@ -4,27 +4,21 @@ Nothing is staged on disk on the way up; on the way down an image appears when i
 """
 
 from collections.abc import AsyncIterable, Callable, Mapping
-from typing import TypeAlias, cast
+from contextlib import suppress
+from typing import cast
 
 from towpath.blob import image, reference, tar
 from towpath.blob.cas import Layout
 from towpath.blob.digest import of_stream
 from towpath.blob.oci import Client
 from towpath.blob.store import Entry, Reader
-from towpath.blob.stream import Chunks, closing
-from towpath.errors import InvalidError, Reason
+from towpath.blob.stream import Chunks, Progress, counted, silent
+from towpath.errors import InvalidError, NotFoundError, Reason
 from towpath.spec._wire import JsonObject
 from towpath.spec.names import ImageRef
 from towpath.spec.oci import Descriptor
 
-__all__ = ["Progress", "pull", "push_model"]
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the bytes done and the bytes in all."""
-
-
-def _silent(_done: int, _total: int) -> None:
-    """Nobody asked."""
+__all__ = ["pull", "push_model"]
 
 
 async def push_model(
@@ -34,7 +28,7 @@ async def push_model(
     tag: str,
     *,
     annotations: Mapping[str, str] | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> tuple[ImageRef, Descriptor]:
     """Push a model's files as an image: one layer per file, at ``/models/<path>``.
 
@@ -97,19 +91,10 @@ async def _push_layer(
     digest, size = await of_stream(layer(reader.read(entry.path)))
 
     def source() -> Chunks:
-        return layer(_counted(reader.read(entry.path), count))
+        return layer(counted(reader.read(entry.path), count))
 
     await client.push(repository, source, digest=digest, size=size)
     return image.layer(entry.path, digest, size)
-
-
-async def _counted(chunks: Chunks, count: Callable[[int], None]) -> Chunks:
-    sent = 0
-    async with closing(chunks):
-        async for chunk in chunks:
-            yield chunk
-            sent += len(chunk)
-            count(sent)
 
 
 async def _once(data: bytes) -> Chunks:
@@ -117,7 +102,7 @@ async def _once(data: bytes) -> Chunks:
 
 
 async def pull(
-    client: Client, ref: reference.Reference, layout: Layout, *, progress: Progress = _silent
+    client: Client, ref: reference.Reference, layout: Layout, *, progress: Progress = silent
 ) -> Descriptor:
     """Fetch an image into a layout: what is there is not fetched, what was begun is continued.
 
@@ -166,15 +151,22 @@ async def _pull_blobs(
 async def _pull_blob(
     client: Client, ref: reference.Reference, layout: Layout, blob: Descriptor
 ) -> None:
-    upload = await layout.begin(blob["digest"])
-    begun = await layout.offset(upload)
-    if begun > blob["size"]:
-        await layout.abort(upload)
-        upload, begun = await layout.begin(blob["digest"]), 0
-    try:
+    """Fetch one blob: on from what an earlier run left, and once anew when that was bad."""
+
+    async def fill(upload: str, begun: int) -> None:
         await layout.append(upload, client.blob(ref.repository, blob, begun), begun)
         await layout.commit(upload, blob["digest"], blob["size"])
-    except InvalidError as exc:
-        if begun == 0 or exc.reason is not Reason.DIGEST_MISMATCH:
-            raise
-        await _pull_blob(client, ref, layout, blob)  # what an earlier run left was bad
+
+    upload = await layout.begin(blob["digest"])
+    begun = await layout.offset(upload)
+    if 0 < begun <= blob["size"]:
+        try:
+            return await fill(upload, begun)
+        except InvalidError as exc:
+            if exc.reason is not Reason.DIGEST_MISMATCH:
+                raise
+    if begun:
+        with suppress(NotFoundError):
+            await layout.abort(upload)
+        upload = await layout.begin(blob["digest"])
+    return await fill(upload, 0)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlencode, urljoin
 
+import anyio
 import httpx2
 
 from towpath.blob import _client
@@ -35,6 +36,7 @@ __all__ = ["Basic", "Bearer", "Client"]
 
 _ANSWER_BYTES: Final = 4 * 1024 * 1024
 """Largest manifest or list read: what the specification asks registries to support."""
+_GIVE_UP_SECONDS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -304,8 +306,9 @@ class Client:
         return urljoin(f"{self._base}/", location)
 
     async def _give_up(self, location: str) -> None:
-        """Free what an upload holds; the registry would do it later anyway."""
-        with suppress(TowpathError):
+        """Free what an upload holds, after a cancellation too, but not for long: the registry would
+        do it later anyway."""
+        with anyio.move_on_after(_GIVE_UP_SECONDS, shield=True), suppress(TowpathError):
             await self._once("DELETE", location, "upload")
 
     # Requests

@@ -1,17 +1,24 @@
-"""A stream of bytes: its type, and how it is put away.
+"""A stream of bytes: its type, how it is put away, and who is told how far it is.
 
 An async generator that is left half read keeps its file or connection until it is collected;
 whoever consumes a stream therefore enters :func:`closing` first.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
-__all__ = ["Chunks", "closing", "joined"]
+__all__ = ["Chunks", "Progress", "closing", "counted", "joined", "silent"]
 
 Chunks: TypeAlias = AsyncGenerator[bytes, None]
 """Bytes in order, in pieces of any size."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the bytes done and the bytes in all."""
+
+
+def silent(_done: int, _total: int) -> None:
+    """The progress nobody asked for."""
 
 
 @asynccontextmanager
@@ -22,6 +29,16 @@ async def closing(chunks: AsyncIterable[bytes]) -> AsyncIterator[None]:
     finally:
         if isinstance(chunks, AsyncGenerator):
             await chunks.aclose()
+
+
+async def counted(chunks: AsyncIterable[bytes], count: Callable[[int], None]) -> Chunks:
+    """The same chunks; after each, ``count`` is told how many bytes were taken."""
+    taken = 0
+    async with closing(chunks):
+        async for chunk in chunks:
+            yield chunk
+            taken += len(chunk)
+            count(taken)
 
 
 async def joined(chunks: AsyncIterable[bytes], size: int) -> Chunks:

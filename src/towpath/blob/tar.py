@@ -11,7 +11,7 @@ from typing import Final
 from towpath.blob.stream import Chunks, closing
 from towpath.errors import ConflictError
 
-__all__ = ["BLOCK", "header", "length", "padding", "stream"]
+__all__ = ["BLOCK", "header", "padding", "stream"]
 
 BLOCK: Final = 512
 _END: Final = bytes(2 * BLOCK)
@@ -68,11 +68,6 @@ def _block(name: bytes, size: int, kind: bytes) -> bytes:
 def padding(size: int) -> bytes:
     """What stands after a file's bytes: zeros up to a whole block, and the end of the archive."""
     return bytes(-size % BLOCK) + _END
-
-
-def length(path: str, size: int) -> int:
-    """Bytes of the whole archive of one file."""
-    return len(header(path, size)) + size + len(padding(size))
 
 
 async def stream(path: str, size: int, body: AsyncIterable[bytes]) -> Chunks:

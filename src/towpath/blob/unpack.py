@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import shutil
 import zlib
 from pathlib import Path
@@ -22,12 +23,12 @@ _GZIP: Final = (LAYER_TAR_GZIP, DOCKER_LAYER)
 _PLAIN: Final = (LAYER_TAR, DOCKER_LAYER_TAR)
 _MOST_RATIO: Final = 64
 _MOST_EXTRA: Final = 64 * 1024 * 1024
-"""Unpacked size may be this many times the stored size, and this much more: weights do not shrink
-below a 64th, archives made to fill a disk do."""
+"""All layers unpacked may be this many times as large as stored, and this much more: weights do not
+shrink below a 64th, archives made to fill a disk do."""
 
 
-async def manifest_of(layout: Layout, digest: Digest) -> Manifest:
-    """The image manifest of a digest; of an index, that of the image chosen from it.
+async def manifest_of(layout: Layout, digest: Digest) -> tuple[Digest, Manifest]:
+    """The image manifest of a digest, and its own digest; of an index, of the image chosen from it.
 
     Raises:
         NotFoundError: it is not in the layout.
@@ -35,10 +36,11 @@ async def manifest_of(layout: Layout, digest: Digest) -> Manifest:
     """
     document = image.parse(await layout.manifest(digest))
     if image.is_index(document):
-        document = image.parse(await layout.manifest(image.chosen(document)["digest"]))
+        digest = image.chosen(document)["digest"]
+        document = image.parse(await layout.manifest(digest))
     if image.is_index(document):
         raise InvalidError(f"manifest {digest} is an index of indexes, which is not supported")
-    return cast(Manifest, document)
+    return digest, cast(Manifest, document)
 
 
 async def unpack(layout: Layout, digest: Digest, folder: Path) -> None:
@@ -56,7 +58,7 @@ async def unpack(layout: Layout, digest: Digest, folder: Path) -> None:
         InvalidError: it has no model files, or a layer is not safe to unpack.
         UnavailableError: the disk is full (reason ``NoSpace``).
     """
-    manifest = await manifest_of(layout, digest)
+    _, manifest = await manifest_of(layout, digest)
     async with layout.exclusive(f"unpack {folder}"):
         with disk.errors(f"folder {folder}"):
             await to_thread.run_sync(_unpack, layout, manifest, folder)
@@ -69,16 +71,27 @@ def _unpack(layout: Layout, manifest: Manifest, folder: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)  # of an attempt that was killed
     part.mkdir(parents=True)
     try:
-        stored = sum(layer["size"] for layer in manifest["layers"])
-        left = stored * _MOST_RATIO + _MOST_EXTRA
+        left = _stored(layout, manifest) * _MOST_RATIO + _MOST_EXTRA
         for layer in manifest["layers"]:
             left -= _layer(layout.file(layer["digest"]), layer["mediaType"], part, left)
+        untar.check_links(part)
         _check_not_empty(part)
+        for path, _, _ in os.walk(part):
+            disk.sync_folder(Path(path))
         part.rename(folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     disk.sync_folder(folder.parent)
+
+
+def _stored(layout: Layout, manifest: Manifest) -> int:
+    """Bytes of the layers as they lie here: what a manifest says of its sizes need not be true."""
+    total = 0
+    for digest in {layer["digest"] for layer in manifest["layers"]}:
+        with disk.errors(f"layer {digest}"):
+            total += layout.file(digest).stat().st_size
+    return total
 
 
 def _check_not_empty(folder: Path) -> None:

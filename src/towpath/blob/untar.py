@@ -15,10 +15,15 @@ from towpath.blob.path import relative
 from towpath.blob.tar import BLOCK
 from towpath.errors import InvalidError, Reason
 
-__all__ = ["Member", "extract", "inside", "member"]
+__all__ = ["Member", "check_links", "extract", "inside", "member"]
 
 _HEADER_BYTES: Final = 1024 * 1024
+_EXTENDED: Final = 8
+"""Extended headers of one member; writers need four at most."""
+_WANTED: Final = frozenset({"path", "size", "linkpath"})
 _MEMBERS: Final = 100_000
+_DEEPEST: Final = 100
+"""Folders in one another: trees are walked by recursion, which ends somewhere."""
 _COPY: Final = 1024 * 1024
 _FILES: Final = frozenset({tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE})
 _BODILESS: Final = frozenset(
@@ -70,7 +75,7 @@ def member(read: Callable[[int], bytes]) -> Member | None:
         InvalidError: it is not a tar archive, is cut off, or has headers of absurd size.
     """
     extended: dict[str, str] = {}
-    while True:
+    for _ in range(_EXTENDED + 1):
         block = read(BLOCK)
         if not block.strip(b"\0"):
             return None
@@ -91,6 +96,9 @@ def member(read: Callable[[int], bytes]) -> Member | None:
             raise InvalidError("a layer has a header of absurd size", reason=Reason.TOO_LARGE)
         data = read(info.size + -info.size % BLOCK)[: info.size]
         extended |= _extension(info.type, data)
+    raise InvalidError(
+        f"a layer has a member with more than {_EXTENDED} extended headers", reason=Reason.TOO_LARGE
+    )
 
 
 def _size(text: str | None, otherwise: int) -> int:
@@ -107,20 +115,26 @@ def _extension(kind: bytes, data: bytes) -> dict[str, str]:
     if kind in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
         text = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
         return {"path" if kind == tarfile.GNUTYPE_LONGNAME else "linkpath": text}
+    return _pax(data)
+
+
+def _pax(data: bytes) -> dict[str, str]:
+    """The records of a pax header that matter here (POSIX.1-2001, "pax Header Block")."""
     found: dict[str, str] = {}
-    while data:
-        digits, _, rest = data.partition(b" ")
-        if (
-            not digits.isdigit()
-            or len(digits) > 9
-            or not len(digits) + 1 < int(digits) <= len(data)
-        ):
+    at = 0
+    while at < len(data):
+        space = data.find(b" ", at, at + 10)
+        digits = data[at : max(at, space)]
+        end = at + int(digits) if digits.isdigit() else 0
+        if not at < space + 1 < end <= len(data):
             raise InvalidError("a layer has a malformed pax header")
-        key, _, value = rest[: int(digits) - len(digits) - 1].rstrip(b"\n").partition(b"=")
+        key, _, value = data[space + 1 : end].rstrip(b"\n").partition(b"=")
         if key.startswith(b"GNU.sparse"):
             raise InvalidError("a layer has a sparse file, which is not supported")
-        found[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-        data = data[int(digits) :]
+        name = key.decode("utf-8", "replace")
+        if name in _WANTED:
+            found[name] = value.decode("utf-8", "surrogateescape")
+        at = end
     return found
 
 
@@ -128,53 +142,79 @@ def extract(read: Callable[[int], bytes], folder: Path, under: str, limit: int) 
     """Unpack what lies under one folder of an archive. Blocking.
 
     Later members replace earlier ones, and whiteouts remove (image specification, "Whiteouts").
-    Nothing is written through a link, so nothing is written outside.
+    Nothing is written through a link, so nothing is written outside. Where links lead is known only
+    after the last layer: see :func:`check_links`.
 
     Args:
         read: Gives exactly that many bytes, fewer only at the end.
         folder: Where to; must exist.
         under: Only members in this folder of the archive are taken, without its name.
-        limit: Most bytes to write.
+        limit: Most bytes to read, headers and what lies elsewhere in the archive included.
 
     Returns:
-        Bytes written.
+        Bytes read.
 
     Raises:
-        InvalidError: a path is absolute or leads out, a link leads out, a member is a device,
-            the archive is malformed, or more than ``limit`` would be written (``TooLarge``).
+        InvalidError: a path is absolute or leads out, a member is a device, the archive is
+            malformed, or longer than ``limit`` (``TooLarge``).
         OSError: of the disk, untranslated.
     """
-    written = 0
-    links: list[Path] = []
+    done = 0
+
+    def counted(size: int) -> bytes:
+        nonlocal done
+        done += size
+        if done > limit:
+            raise InvalidError(
+                f"unpacked, a layer is larger than the {limit} bytes it may have",
+                reason=Reason.TOO_LARGE,
+            )
+        return read(size)
+
     for _ in range(_MEMBERS):
-        found = member(read)
+        found = member(counted)
         if found is None:
-            _check_links(folder, links)
-            return written
+            return done
         path = inside(found.path, under)
         if path is None:
-            _copy(read, found.size, None)
-            continue
-        written += found.size if found.is_file else 0
-        if written > limit:
-            raise InvalidError(
-                f"unpacked, the image is larger than {limit} bytes", reason=Reason.TOO_LARGE
-            )
-        _place(read, found, folder, path, under)
-        if found.type == tarfile.SYMTYPE:
-            links.append(folder / path)
+            _copy(counted, found.size, None)
+        else:
+            _place(counted, found, folder, path, under)
     raise InvalidError(f"a layer has more than {_MEMBERS} members", reason=Reason.TOO_LARGE)
+
+
+def check_links(folder: Path) -> None:
+    """Check, once every layer is unpacked, that no link of the tree leads out of it. Blocking.
+
+    Not layer by layer: a later layer may replace a folder on the way of an earlier one's link.
+
+    Raises:
+        InvalidError: a link leads out, or into itself.
+        OSError: of the disk, untranslated.
+    """
+    real = folder.resolve()
+    for link in folder.rglob("*"):
+        if not link.is_symlink():
+            continue
+        try:
+            leads_in = link.resolve().is_relative_to(real)
+        except (OSError, RuntimeError):
+            leads_in = False
+        if not leads_in:
+            raise InvalidError(f"{link.name[:200]!r} in a layer is a link that leads out or loops")
 
 
 def inside(name: str, under: str) -> str | None:
     """The path below ``under``; empty for the folder itself, None when it lies elsewhere.
 
     Raises:
-        InvalidError: it is absolute or leads out.
+        InvalidError: it is absolute, leads out, or lies absurdly deep.
     """
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts:
         raise InvalidError(f"{name[:200]!r} in a layer leads out of the folder")
+    if len(parts) > _DEEPEST:
+        raise InvalidError(f"{name[:200]!r} in a layer lies deeper than {_DEEPEST} folders")
     if parts[:1] != [under]:
         return None
     return relative("/".join(parts[1:])) if parts[1:] else ""
@@ -192,8 +232,10 @@ def _place(
     parent, _, name = path.rpartition("/")
     _folder(folder, parent)
     if name.startswith(".wh."):
-        gone = target.parent if name == ".wh..wh..opq" else target.with_name(name[4:])
-        _remove(gone, keep=name == ".wh..wh..opq")
+        if name == ".wh..wh..opq":
+            _remove(target.parent, keep=True)
+        else:
+            _remove(target.with_name(_hidden(name)))
         _copy(read, found.size, None)
         return
     _remove(target)
@@ -205,6 +247,8 @@ def _place(
         finally:
             os.close(fd)
     elif found.type == tarfile.SYMTYPE:
+        if not found.link or "\0" in found.link:
+            raise InvalidError(f"{found.path[:200]!r} in a layer is a link to nothing")
         target.symlink_to(found.link)
     elif found.type == tarfile.LNKTYPE:
         source = folder / (inside(found.link, under) or "")
@@ -214,6 +258,14 @@ def _place(
         os.link(source, target, follow_symlinks=False)
     else:
         raise InvalidError(f"{found.path[:200]!r} in a layer is neither a file, folder nor link")
+
+
+def _hidden(whiteout: str) -> str:
+    """The name in the same folder that a whiteout removes. Raises InvalidError."""
+    name = relative(whiteout.removeprefix(".wh."))
+    if "/" in name:
+        raise InvalidError(f"{whiteout[:200]!r} in a layer removes more than one name")
+    return name
 
 
 def _folder(folder: Path, path: str) -> None:
@@ -233,17 +285,6 @@ def _remove(target: Path, *, keep: bool = False) -> None:
             target.rmdir()
     else:
         target.unlink(missing_ok=True)
-
-
-def _check_links(folder: Path, links: list[Path]) -> None:
-    real = folder.resolve()
-    for link in links:
-        try:
-            inside = link.resolve().is_relative_to(real)
-        except (OSError, RuntimeError):
-            inside = False
-        if not inside:
-            raise InvalidError(f"{link.name[:200]!r} in a layer is a link that leads out or loops")
 
 
 def _copy(read: Callable[[int], bytes], size: int, fd: int | None) -> None:

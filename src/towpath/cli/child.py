@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import anyio
 
-from towpath.errors import TowpathError, first_known
+from towpath.errors import first_known
 from towpath.telemetry import fields
 
 __all__ = ["run"]
@@ -38,13 +38,17 @@ def run(role: str, name: str) -> None:
     config: Mapping[str, Any] = json.loads(text)
     try:
         anyio.run(_run, ROLES[role], config)
-    except (TowpathError, BaseExceptionGroup) as error:
+    except Exception as error:
         known = first_known(error)
-        if known is None:
-            raise
-        log.error("failed process", extra=fields(role=role, name=name))  # noqa: TRY400
-        sys.stderr.write(f"{known.message}. {known.hint}".strip() + "\n")
-        sys.exit(known.exit_code)
+        # the owner quotes the last line of this log: it says why, whatever comes above it
+        log.error(  # noqa: TRY400 - with a traceback only where it helps
+            "failed process",
+            extra=fields(role=role, name=name),
+            exc_info=error if known is None else None,
+        )
+        told = f"{known.message}. {known.hint}".strip() if known else f"internal error: {error!r}"
+        sys.stderr.write(told.replace("\n", " ") + "\n")
+        sys.exit(known.exit_code if known else 1)
 
 
 async def _run(module: str, config: Mapping[str, Any]) -> None:

@@ -58,6 +58,8 @@ def log_to_stderr(*, debug: bool = False, level: int = logging.WARNING) -> None:
     if not debug:  # each request of every client is theirs to log, not ours
         for chatty in ("httpx2", "httpcore2", "uvicorn"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
+        # a client that tries TLS first, as skopeo does, is no reason for a warning
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 def register() -> None:
@@ -81,7 +83,7 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except (TowpathError, BaseExceptionGroup) as error:
+    except (TowpathError, OSError, BaseExceptionGroup) as error:
         known = first_known(error)
         if known is None or "--debug" in sys.argv:
             raise  # a fault of ours: the traceback is what we need to mend it

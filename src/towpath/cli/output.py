@@ -39,12 +39,10 @@ def talk(text: str) -> None:
     sys.stderr.flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table on stdout: aligned columns, no colour needed to read it."""
     lines = [tuple(columns), *(tuple(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    if title:
-        sys.stdout.write(title + "\n")
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
@@ -110,6 +108,11 @@ class Stages:
         self._clear()
         moved = size(self._moved) if self._moved else ""
         talk(f"  ✓ {stage:<9} {seconds:6.2f} s  {moved:>10}  {what}")
+
+    def fail(self, stage: str) -> None:
+        """It broke off; the error follows."""
+        self._clear()
+        talk(f"  ✗ {stage}")
 
     def _redraw(self, line: str) -> None:
         if self._live:

@@ -18,7 +18,10 @@ def add_to(cli: typer.Typer) -> None:
 
 
 def status(home: HomeOption = None, output: OutputOption = Output.text) -> None:
-    """Show every surface, cluster, model and endpoint; exit code 6 when something is down."""
+    """Show every surface, cluster, model and endpoint.
+
+    Exit code 6 tells that a surface or a cluster does not answer.
+    """
     found = anyio.run(_status, home or default_home())
     if output is Output.json:
         emit(found)
@@ -41,14 +44,15 @@ def _print(found: dict[str, Any]) -> None:
         ("CLUSTER", "STATE", "KUBERNETES", "GATEWAY"),
         [(c["name"], word[c["ready"]], c["kubernetes"], c["gateway"]) for c in found["clusters"]],
     )
+    print()
     table(
         ("MODEL", "VERSION", "DIGEST", "REVISION", "IMAGE"),
         [
             (m["name"], m["version"], _short(m["digest"]), _short(m["revision"]), m["image"] or "-")
             for m in found["models"]
         ],
-        title="",
     )
+    print()
     table(
         ("CLUSTER", "MODEL", "STATE", "ENDPOINT"),
         [

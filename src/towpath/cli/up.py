@@ -58,8 +58,10 @@ async def _up(path: Path, edges: int | None, port_base: int | None, output: Outp
     with opened.locked():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(until_told, stop)
-            async with Platform(opened, settings).running():
-                if output is Output.json:
+            async with Platform(opened, settings, stop).running():
+                if stop.is_set():
+                    pass
+                elif output is Output.json:
                     emit({"ready": True, "home": str(opened.path)})
                 else:
                     endpoints_table(opened)

@@ -1,6 +1,5 @@
 """Manifests, tags and referrers of the distribution."""
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -50,7 +49,8 @@ def references(document: JsonObject) -> list[Digest]:
 
 def referrer(manifest: Descriptor, document: JsonObject) -> JsonObject:
     """The entry of a manifest in its subject's list (specification, "Listing Referrers")."""
-    kind = document.get("artifactType") or (document.get("config") or {}).get("mediaType", "")
+    config = {} if image.is_index(document) else document["config"]
+    kind = document.get("artifactType") or config.get("mediaType", "")
     noted: Mapping[str, Any] = document.get("annotations") or {}
     return {
         **manifest,
@@ -155,9 +155,9 @@ class _Manifests:
         found = []
         for manifest in await layout.manifests():
             try:
-                document = json.loads(await layout.manifest(manifest["digest"]))
-            except NotFoundError:
-                continue  # deleted meanwhile
+                document = image.parse(await layout.manifest(manifest["digest"]))
+            except (NotFoundError, InvalidError):
+                continue  # deleted meanwhile, or kept by whoever checked less
             if (document.get("subject") or {}).get("digest") == subject:
                 found.append(referrer(manifest, document))
         if wanted:

@@ -5,6 +5,7 @@ and says when to look again. Running processes are never touched before their su
 """
 
 import logging
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +69,7 @@ class Services:
         runtimes: The runtime processes.
         ingress: The gateway.
         settings: Times.
+        foreign: Namespaces of other clusters: what lies there is theirs, and never run here.
     """
 
     client: Writer
@@ -75,6 +77,7 @@ class Services:
     runtimes: Runtimes
     ingress: Ingress
     settings: Edge
+    foreign: Container[str] = ()
     _lives: dict[Request, Lives] = field(default_factory=dict)
     _tasks: anyio.abc.TaskGroup | None = None
 
@@ -99,6 +102,8 @@ class Services:
 
     async def reconcile(self, request: Request) -> After | None:
         """One look at one service."""
+        if request.namespace in self.foreign:
+            return None
         service = await self._service(request)
         instances = await self.runtimes.instances(*request)
         if service is None:

@@ -7,7 +7,7 @@ table, and the next agent begins from there: no service is unrouted by a change 
 
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
@@ -41,12 +41,14 @@ class Ingress:
         leash: What the gateway's life hangs on besides its agent's word.
         port: Where people and clients talk to it, on 127.0.0.1.
         http: For its administration.
+        token: The cluster's; clients need none, and a wrong one is refused.
     """
 
     children: Children
     leash: Leash
     port: int
     http: httpx2.AsyncClient
+    token: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         self._routes: dict[tuple[str, str], Route] = {}
@@ -166,6 +168,7 @@ class Ingress:
                     "fd": public.fileno(),
                     "admin": admin.fileno(),
                     "token": token,
+                    "client": self.token,
                     "lifeline": self.leash.reader,
                 },
                 facts={

@@ -1,7 +1,6 @@
 """Reads an image reference, or an Application. Writes a commit, or what git holds into an API."""
 
 from towpath.gitops.commit import Commit, Edit, commit
-from towpath.gitops.kinds import Kinds, KnownKinds
 from towpath.gitops.layout import HUB, Deployment, application, files, folder, images
 from towpath.gitops.server import app, create
 from towpath.gitops.source import owner
@@ -12,8 +11,6 @@ __all__ = [
     "Commit",
     "Deployment",
     "Edit",
-    "Kinds",
-    "KnownKinds",
     "Sync",
     "app",
     "application",

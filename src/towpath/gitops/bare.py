@@ -179,7 +179,10 @@ class _Refs(DiskRefsContainer):
 
 
 class _OnlyForward(Hook):
-    """A branch moves forward only, and only to a commit that is complete."""
+    """A branch moves forward only, and only to a commit that is complete.
+
+    Besides branches there are tags. ``HEAD`` names the current branch, so no branch is called it.
+    """
 
     def __init__(self, repo: Repo) -> None:
         self._repo = repo
@@ -187,6 +190,8 @@ class _OnlyForward(Hook):
     def execute(self, *args: Any) -> tuple[bytes, bytes]:
         """What the hook says, nothing. Raises HookError with the reason that the client is told."""
         ref, old, new = args
+        if not ref.startswith((b"refs/heads/", b"refs/tags/")) or ref == b"refs/heads/HEAD":
+            raise HookError("only branches and tags are kept here, and no branch HEAD")
         if ref.startswith(b"refs/heads/"):
             self._check(ref, old, new)
         return b"", b""

@@ -20,7 +20,7 @@ from dulwich.objects import ObjectID
 
 from towpath.errors import NotFoundError, TowpathError, UnavailableError
 from towpath.gitops.remote import Remote
-from towpath.gitops.tree import Files, commit_of
+from towpath.gitops.tree import DamagedError, Files, commit_of, reading
 from towpath.spec.names import Revision
 from towpath.telemetry import fields, redact
 
@@ -134,10 +134,10 @@ def _newest(place: Path) -> Revision | None:
 def _read(place: Path, revision: Revision, select: Select) -> dict[str, bytes]:
     store = DiskObjectStore(str(place / revision))
     try:
-        return select(Files(store, commit_of(store, ObjectID(revision.encode())).tree))
-    except TowpathError:
-        raise
-    except Exception as exc:  # what a damaged file makes dulwich raise is not a closed set
+        with reading():
+            tree = commit_of(store, ObjectID(revision.encode())).tree
+        return select(Files(store, tree))
+    except DamagedError as exc:
         shutil.rmtree(place / revision, ignore_errors=True)
         raise UnavailableError(
             f"commit {revision} on disk is damaged and will be fetched again"

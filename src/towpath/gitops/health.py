@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from towpath.kube import conditions
+from towpath.kube import conditions, mapping
 from towpath.spec import kserve, kube
 from towpath.spec.kube import Object
 
@@ -30,11 +30,11 @@ def health(obj: Object) -> Health | None:
     judge = _JUDGES.get((group, obj.get("kind", "")))
     if judge is None:
         return None
-    metadata, status = obj.get("metadata", {}), obj.get("status", {})
+    metadata, status = mapping(obj, "metadata"), mapping(obj, "status")
     if "deletionTimestamp" in metadata:
         return Health("Progressing", "waiting for its deletion")
     observed = status.get("observedGeneration")
-    if observed is not None and observed < metadata.get("generation", 0):
+    if isinstance(observed, int) and observed < metadata.get("generation", 0):
         return Health("Progressing", "waiting for the newest spec to be observed")
     return judge(status, obj)
 
@@ -55,7 +55,7 @@ def _inference_service(status: Mapping[str, Any], _: Object) -> Health:
     message = ready.get("message", "") or ready.get("reason", "")
     if ready.get("status") == "True":
         return _HEALTHY
-    transition = status.get("modelStatus", {}).get("transitionStatus")
+    transition = mapping(status, "modelStatus").get("transitionStatus")
     if ready.get("status") == "False" and transition != "InProgress":
         return Health("Degraded", message)
     return Health("Progressing", message)
@@ -65,7 +65,7 @@ def _deployment(status: Mapping[str, Any], obj: Object) -> Health:
     progressing = conditions.find(status.get("conditions") or (), "Progressing")
     if progressing is not None and progressing.get("reason") == "ProgressDeadlineExceeded":
         return Health("Degraded", progressing.get("message", ""))
-    wanted = obj.get("spec", {}).get("replicas", 1)
+    wanted = mapping(obj, "spec").get("replicas", 1)
     if min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0)) < wanted:
         return Health("Progressing", "waiting for its replicas")
     return _HEALTHY

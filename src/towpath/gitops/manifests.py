@@ -81,7 +81,8 @@ def objects(manifests: Mapping[str, bytes]) -> list[Object]:
     """The objects of all documents, in order; a ``List`` is taken apart, an empty document skipped.
 
     Raises:
-        InvalidError: a document is not YAML, not an object, or has no kind or name.
+        InvalidError: a document is not YAML, or not an object with a kind, a name and metadata
+            of the right types.
     """
     found: list[Object] = []
     for path, content in manifests.items():
@@ -124,15 +125,24 @@ def _documents(path: str, content: bytes) -> Iterator[tuple[int, Any]]:
 def _object(where: str, document: Any) -> Object:
     if not isinstance(document, dict):
         raise InvalidError(f"{where}: not a Kubernetes object")
-    metadata = document.get("metadata")
-    named = isinstance(metadata, dict) and isinstance(metadata.get("name"), str)
-    for field, there in (
-        ("apiVersion", isinstance(document.get("apiVersion"), str)),
-        ("kind", isinstance(document.get("kind"), str)),
-        ("metadata.name", named),
+    metadata = document.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise InvalidError(f"{where}: field metadata is not an object")
+    for field, value in (
+        ("apiVersion", document.get("apiVersion")),
+        ("kind", document.get("kind")),
+        ("metadata.name", metadata.get("name")),
     ):
-        if not there:
+        if not value:
             raise InvalidError(f"{where}: field {field} is missing")
+        if not isinstance(value, str):
+            raise InvalidError(f"{where}: field {field} is not a string")
+    if not isinstance(metadata.get("namespace") or "", str):
+        raise InvalidError(f"{where}: field metadata.namespace is not a string")
+    for field in ("annotations", "labels"):
+        pairs = metadata.get(field) or {}
+        if not isinstance(pairs, dict) or not all(isinstance(v, str) for v in pairs.values()):
+            raise InvalidError(f"{where}: field metadata.{field} is not an object of strings")
     return cast(Object, document)
 
 

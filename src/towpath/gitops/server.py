@@ -197,15 +197,21 @@ async def _receive(request: Request, into: IO[bytes]) -> None:
     unpack = zlib.decompressobj(31) if encoding != "identity" else None
     size = 0
     async for chunk in request.stream():
-        try:
-            data = unpack.decompress(chunk, BODY_BYTES + 1 - size) if unpack else chunk
-        except zlib.error as exc:
-            raise InvalidError("the request is not gzip", reason=Reason.BAD_REQUEST) from exc
+        data = chunk
+        if unpack is not None:
+            left = BODY_BYTES + 1 - size
+            try:  # a small chunk may stand for very much
+                data = await anyio.to_thread.run_sync(unpack.decompress, chunk, left)
+            except zlib.error as exc:
+                raise InvalidError("the request is not gzip", reason=Reason.BAD_REQUEST) from exc
         size += len(data)
         if size > BODY_BYTES:
             raise InvalidError(
                 f"the request is larger than the limit of {BODY_BYTES} bytes",
                 reason=Reason.TOO_LARGE,
             )
-        into.write(data)
+        if len(data) > _CHUNK:
+            await anyio.to_thread.run_sync(into.write, data)
+        else:
+            into.write(data)
     into.seek(0)

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from towpath import kube
 from towpath.gitops.health import Health, worst
 from towpath.spec._wire import JsonObject
 
-__all__ = ["Outcome", "Resource", "status"]
+__all__ = ["Outcome", "Resource", "compared_to", "status"]
 
 HISTORY: Final = 10
 """Entries kept in ``status.history``; Argo CD's default."""
@@ -35,15 +36,14 @@ class Resource:
         return (self.group, self.kind, self.namespace, self.name)
 
     @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> "Resource":
-        """An entry of ``status.resources``."""
-        return cls(
-            group=entry.get("group") or "",
-            version=entry.get("version") or "",
-            kind=entry["kind"],
-            namespace=entry.get("namespace") or "",
-            name=entry["name"],
-        )
+    def of(cls, entry: object) -> "Resource | None":
+        """An entry of ``status.resources``; None for what no sync has written there."""
+        if not isinstance(entry, Mapping):
+            return None
+        names = ("group", "version", "kind", "namespace", "name")
+        group, version, kind, namespace, name = (entry.get(field) or "" for field in names)
+        texts = all(isinstance(text, str) for text in (group, version, kind, namespace, name))
+        return cls(group, version, kind, namespace, name) if texts and kind and name else None
 
     def entry(self) -> JsonObject:
         """As an entry of ``status.resources``."""
@@ -81,31 +81,52 @@ def status(app: Mapping[str, Any], outcome: Outcome, now: str) -> JsonObject:
         outcome: Of the sync.
         now: RFC 3339 time.
     """
-    old: JsonObject = app.get("status") or {}
-    spec: JsonObject = app.get("spec") or {}
+    old = kube.mapping(app, "status")
     new = dict(old)
-    before = old.get("sync") or {}
-    compared = {"source": spec.get("source", {}), "destination": spec.get("destination", {})}
+    before = kube.mapping(old, "sync")
     revision = outcome.revision or before.get("revision", "")
     new["sync"] = {
         "status": outcome.sync,
         **({"revision": revision} if revision else {}),
-        "comparedTo": compared,
+        "comparedTo": compared_to(app),
     }
     if outcome.resources is not None:
         new["resources"] = [r.entry() for r in sorted(outcome.resources, key=lambda r: r.address)]
         total = worst(r.health for r in outcome.resources)
-        was = old.get("health") or {}
+        was = kube.mapping(old, "health")
         same = was.get("status") == total.status
         since = was.get("lastTransitionTime", now) if same else now
         new["health"] = {**_health(total), "lastTransitionTime": since}
-    new["conditions"] = _conditions(old.get("conditions") or (), outcome.conditions, now)
+    new["conditions"] = _conditions(_entries(old, "conditions"), outcome.conditions, now)
     if outcome.operated:
-        new |= _operation(old, outcome, compared["source"], now)
+        new |= _operation(old, outcome, compared_to(app)["source"], now)
     new = {key: value for key, value in new.items() if value not in ([], {}, None)}
     if new != old:
         new["reconciledAt"] = now
     return new
+
+
+def compared_to(app: Mapping[str, Any]) -> JsonObject:
+    """What of an Application's spec says where its objects are, and where they go.
+
+    Nulls are left out: a status is written by merge patch, where they mean removal.
+    """
+    return {
+        field: _without_nulls(kube.mapping(app, "spec", field))
+        for field in ("source", "destination")
+    }
+
+
+def _without_nulls(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+
+
+def _entries(status: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The objects of a list, which anybody may have written."""
+    found = status.get(name)
+    return [e for e in found if isinstance(e, Mapping)] if isinstance(found, list) else []
 
 
 def _health(health: Health) -> JsonObject:
@@ -115,18 +136,22 @@ def _health(health: Health) -> JsonObject:
 def _conditions(
     old: Iterable[Mapping[str, Any]], now_true: Mapping[str, str], now: str
 ) -> list[JsonObject]:
-    since = {(c.get("type"), c.get("message")): c.get("lastTransitionTime", now) for c in old}
+    since = {
+        (str(c.get("type")), str(c.get("message"))): c.get("lastTransitionTime", now) for c in old
+    }
     return [
         {"type": kind, "message": text, "lastTransitionTime": since.get((kind, text), now)}
         for kind, text in sorted(now_true.items())
     ]
 
 
-def _operation(old: JsonObject, outcome: Outcome, source: JsonObject, now: str) -> JsonObject:
+def _operation(
+    old: Mapping[str, Any], outcome: Outcome, source: JsonObject, now: str
+) -> JsonObject:
     """``operationState``, and ``history`` when another revision went live."""
     phase = "Failed" if outcome.failures else "Succeeded"
     message = "; ".join(outcome.failures) or "successfully synced (all tasks run)"
-    was = old.get("operationState") or {}
+    was = kube.mapping(old, "operationState")
     result = {"revision": outcome.revision, "source": source}
     facts = {"phase": phase, "message": message, "syncResult": result}
     if all(was.get(key) == value for key, value in facts.items()):
@@ -140,9 +165,12 @@ def _operation(old: JsonObject, outcome: Outcome, source: JsonObject, now: str) 
         "startedAt": now,
         "finishedAt": now,
     }
-    history = list(old.get("history") or ())
+    history = [e for e in _entries(old, "history") if isinstance(e.get("id"), int)]
     last = history[-1] if history else {"id": -1}
-    if not outcome.failures and last.get("revision") != outcome.revision:
+    if not outcome.failures and (last.get("revision"), last.get("source")) != (
+        outcome.revision,
+        source,
+    ):
         entry = {
             "id": last["id"] + 1,
             "revision": outcome.revision,

@@ -4,10 +4,12 @@ One reconcile reads everything afresh: the Application, the commit its target st
 objects. It writes an object only through server-side apply, which changes nothing where nothing
 differs, and the status once, only when it differs. What it is about to deploy is noted in the
 status first, so that a killed sync forgets no object that it would have to prune later.
+
+It acts with its client's rights on an Application's word: whose word counts, the namespace decides.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -20,12 +22,13 @@ from towpath import kube, settings
 from towpath.errors import ConflictError, NotFoundError, TowpathError, UnavailableError
 from towpath.gitops.checkout import Checkout, Checkouts
 from towpath.gitops.health import Health, health
-from towpath.gitops.kinds import Kinds, KnownKinds
 from towpath.gitops.manifests import objects, select
 from towpath.gitops.source import Source, dormant, owner, tracking_id
-from towpath.gitops.status import Outcome, Resource, status
+from towpath.gitops.status import Outcome, Resource, compared_to, status
+from towpath.gitops.wanted import Wanted, order, repeated
 from towpath.kube.controller import After, Request
 from towpath.spec.argocd import APPLICATION, FIELD_MANAGER, RESOURCES_FINALIZER, TRACKING_ID
+from towpath.spec.kinds import KINDS
 from towpath.spec.kube import NAMESPACE, Kind, Object
 from towpath.spec.towpath import PUSHED_REVISION
 from towpath.telemetry import fields
@@ -42,17 +45,14 @@ RETRY_SECONDS: Final = 15.0
 FINALIZE_SECONDS: Final = 1.0
 """Time between two looks at whether a pruned object has gone."""
 
-_FIRST: Final = ("Namespace", "CustomResourceDefinition", "ServiceAccount", "Secret", "ConfigMap")
-
 
 @dataclass(frozen=True)
-class _Wanted:
-    """One object as git has it, complete; or why it cannot be addressed."""
+class _Found:
+    """How one wanted object stands, after what was done about it."""
 
     resource: Resource
-    kind: Kind | None
-    obj: Object
-    problem: str = ""
+    failure: str = ""
+    shared: str = ""
 
 
 class Sync:
@@ -62,7 +62,8 @@ class Sync:
         client: The API in which both the Applications and their objects lie.
         folder: Its own, for fetched commits.
         knobs: Of this stage.
-        kinds: Who knows the kinds of that API.
+        namespaces: Applications in others are left alone, whatever they say; None for none left.
+        local_paths: Whether an Application may name a repository of this machine by its path.
         now: The clock of the status.
     """
 
@@ -71,11 +72,14 @@ class Sync:
         client: kube.Writer,
         folder: Path,
         knobs: settings.Gitops,
-        kinds: Kinds | None = None,
+        *,
+        namespaces: Container[str] | None = None,
+        local_paths: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._client = client
-        self._kinds = kinds or KnownKinds()
+        self._namespaces = namespaces
+        self._local_paths = local_paths
         self._checkouts = Checkouts(folder, knobs.poll_seconds)
         self._poll_seconds = knobs.poll_seconds
         self._now = now
@@ -87,16 +91,19 @@ class Sync:
             UnavailableError: the API or the repository does not answer; what could be done is done.
             ConflictError: the Application was changed meanwhile.
         """
+        if self._namespaces is not None and request.namespace not in self._namespaces:
+            return None
         try:
             app = await self._client.get(APPLICATION, request.name, request.namespace)
         except NotFoundError:
             return None
+        app["status"] = dict(kube.mapping(app, "status"))
         if dormant(app):
             return None
         if "deletionTimestamp" in app["metadata"]:
             return await self._finalize(app, request)
         try:
-            source = Source.of(app)
+            source = Source.of(app, local_paths=self._local_paths)
         except TowpathError as exc:
             await self._report(app, _unknown("InvalidSpecError", exc))
             return None
@@ -123,100 +130,94 @@ class Sync:
 
     async def _compare(
         self, app: Object, source: Source, request: Request
-    ) -> tuple[Checkout, list[_Wanted]]:
+    ) -> tuple[Checkout, list[Wanted]]:
         """What git has."""
-        hint = (app["metadata"].get("annotations") or {}).get(PUSHED_REVISION, "")
+        hint = kube.annotations(app).get(PUSHED_REVISION, "")
         chosen = partial(select, folder=source.path, recurse=source.recurse)
         checkout = await self._checkouts.get(source.url, source.target, hint, chosen)
         parsed = await anyio.to_thread.run_sync(objects, checkout.files)
-        found = [await self._wanted(obj, source, request) for obj in parsed]
-        unique = {w.resource.address: w for w in found}
-        return checkout, sorted(unique.values(), key=_order)
-
-    async def _wanted(self, obj: Object, source: Source, request: Request) -> _Wanted:
-        metadata = obj["metadata"]
-        group, _, version = obj["apiVersion"].rpartition("/")
-        namespace = metadata.get("namespace") or source.namespace or "default"
-        resource = Resource(group, version, obj["kind"], namespace, metadata["name"])
-        try:
-            kind = await self._kinds.kind_of(obj["apiVersion"], obj["kind"])
-        except NotFoundError as exc:
-            return _Wanted(resource, None, obj, exc.message)
-        annotations = {
-            **(metadata.get("annotations") or {}),
-            TRACKING_ID: tracking_id(request, kind, namespace, metadata["name"]),
-        }
-        complete: dict[str, Any] = {**metadata, "annotations": annotations, "namespace": namespace}
-        if not kind.namespaced:
-            del complete["namespace"]
-            resource = replace(resource, namespace="")
-        body = {key: value for key, value in obj.items() if key != "status"}
-        return _Wanted(resource, kind, cast(Object, {**body, "metadata": complete}))
+        return checkout, [Wanted.of(obj, source.namespace, request) for obj in parsed]
 
     async def _sync(
-        self, app: Object, source: Source, checkout: Checkout, wanted: list[_Wanted]
+        self, app: Object, source: Source, checkout: Checkout, parsed: list[Wanted]
     ) -> Outcome:
         """Apply and prune as far as the policy allows, and say how things stand."""
+        request = _request(app)
         known = _known(app)
+        wanted = sorted({w.resource.address: w for w in parsed}.values(), key=order)
         gone = _minus(known, (w.resource for w in wanted))
         conditions: dict[str, str] = {}
         if checkout.problem is not None:
             conditions["ComparisonError"] = str(checkout.problem.message)
+        if more := repeated(parsed):
+            conditions["RepeatedResourceWarning"] = more
         prune = source.prune
         if gone and not wanted and not source.allow_empty:
             conditions["SyncError"] = "the folder has no objects any more; nothing was pruned"
             prune = False
         operate = source.automated and (source.self_heal or not _is_done(app, checkout.revision))
-        failures: list[str] = []
-        found: list[Resource] = []
         if operate:
             await self._note(app, _minus((w.resource for w in wanted), known))
             if source.create_namespace and source.namespace:
                 await self._create_namespace(source.namespace)
-        for one in wanted:
-            resource, problem = await (self._apply(one) if operate else self._look(one))
-            found.append(resource)
-            failures += [problem] if problem else []
+        found = [await self._settle(one, request, operate=operate) for one in wanted]
+        resources = [f.resource for f in found]
+        failures = [
+            text for f in found for text in (f.failure, f.shared if operate else "") if text
+        ]
         for resource in gone:
             may = operate and prune and not failures
-            if not (may and await self._prune(resource, _request(app))):
-                found.append(replace(resource, synced=False, surplus=True))
-        if failures:
-            conditions["SyncError"] = "; ".join(failures)
-        synced = all(r.synced for r in found)
+            if not (may and await self._prune(resource, request)):
+                resources.append(replace(resource, synced=False, surplus=True))
+        if refused := [f.failure for f in found if f.failure]:
+            conditions["SyncError"] = "; ".join(refused)
+        if shared := [f.shared for f in found if f.shared]:
+            conditions["SharedResourceWarning"] = "; ".join(shared)
+        synced = all(r.synced for r in resources)
         return Outcome(
             sync="Unknown" if checkout.problem else "Synced" if synced else "OutOfSync",
             revision=checkout.revision,
-            resources=tuple(found),
+            resources=tuple(resources),
             operated=operate,
             failures=tuple(failures),
             conditions=conditions,
         )
 
-    async def _apply(self, wanted: _Wanted) -> tuple[Resource, str]:
+    async def _settle(self, wanted: Wanted, request: Request, *, operate: bool) -> _Found:
+        """Apply one object, or only look; another Application's is only looked at."""
+        where = wanted.resource
+        about = f"{where.kind} {where.name}"
         if wanted.kind is None:
-            return _missing(wanted.resource), wanted.problem
+            api = wanted.obj["apiVersion"]
+            return _Found(_missing(where), f"{about}: kind {where.kind} of {api} is not known here")
         try:
-            live = await self._client.apply(wanted.kind, wanted.obj, FIELD_MANAGER)
+            live = await self._live(wanted.kind, where.name, where.namespace)
+            if live is not None and (other := await self._other(live, request)):
+                shared = f"{about} belongs to Application {other.namespace}/{other.name}"
+                return _Found(replace(where, synced=False, health=health(live)), shared=shared)
+            if operate:
+                live = await self._client.apply(wanted.kind, wanted.obj, FIELD_MANAGER)
+                return _Found(replace(where, health=health(live)))
         except UnavailableError:
             raise
         except TowpathError as exc:
-            about = f"{wanted.resource.kind} {wanted.resource.name}: {exc.message}"
-            return _missing(wanted.resource), about
-        return replace(wanted.resource, health=health(live)), ""
+            return _Found(_missing(where), f"{about}: {exc.message}")
+        if live is None:
+            return _Found(_missing(where))
+        return _Found(replace(where, synced=wanted.holds(live), health=health(live)))
 
-    async def _look(self, wanted: _Wanted) -> tuple[Resource, str]:
-        """As :meth:`_apply`, but only looking: a missing object is what there is to sync."""
-        if wanted.kind is None:
-            return _missing(wanted.resource), wanted.problem
-        where = wanted.resource
+    async def _live(self, kind: Kind, name: str, namespace: str) -> Object | None:
         try:
-            live = await self._client.get(wanted.kind, where.name, where.namespace)
+            return await self._client.get(kind, name, namespace)
         except NotFoundError:
-            return _missing(where), ""
-        mark = (live["metadata"].get("annotations") or {}).get(TRACKING_ID)
-        ours = mark == wanted.obj["metadata"]["annotations"][TRACKING_ID]
-        return replace(where, synced=ours, health=health(live)), ""
+            return None
+
+    async def _other(self, live: Object, request: Request) -> Request | None:
+        """The other Application that deployed an object, where there still is one."""
+        for other in owner(live):
+            if other != request and await self._live(APPLICATION, other.name, other.namespace):
+                return other
+        return None
 
     async def _create_namespace(self, name: str) -> None:
         try:
@@ -234,10 +235,13 @@ class Sync:
             Whether it is gone; one with finalizers of its own stays for a while.
         """
         version = f"{resource.group}/{resource.version}" if resource.group else resource.version
+        kind = KINDS.get((version, resource.kind))
+        if kind is None or kind.namespaced is not bool(resource.namespace):
+            return True  # no sync wrote this entry
+        ours = tracking_id(request, kind, resource.namespace, resource.name)
         try:
-            kind = await self._kinds.kind_of(version, resource.kind)
             live = await self._client.get(kind, resource.name, resource.namespace)
-            if owner(live) != [request]:
+            if kube.annotations(live).get(TRACKING_ID) != ours:
                 return True
             await self._client.delete(kind, resource.name, resource.namespace)
             log.info(
@@ -266,9 +270,9 @@ class Sync:
     async def _note(self, app: Object, planned: list[Resource]) -> None:
         """Write into the status what is about to exist, before it does."""
         if planned:
-            old = app.get("status") or {}
-            new = [replace(r, synced=False).entry() for r in planned]
-            await self._write(app, {**old, "resources": [*(old.get("resources") or ()), *new]})
+            noted = [replace(r, synced=False) for r in planned]
+            entries = [r.entry() for r in (*_known(app), *noted)]
+            await self._write(app, {**kube.mapping(app, "status"), "resources": entries})
 
     async def _report(self, app: Object, outcome: Outcome) -> None:
         now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -284,7 +288,9 @@ def _request(app: Object) -> Request:
 
 
 def _known(app: Object) -> list[Resource]:
-    return [Resource.of(entry) for entry in (app.get("status") or {}).get("resources") or ()]
+    entries = kube.mapping(app, "status").get("resources")
+    found = map(Resource.of, entries if isinstance(entries, list) else ())
+    return [resource for resource in found if resource is not None]
 
 
 def _minus(these: Iterable[Resource], those: Iterable[Resource]) -> list[Resource]:
@@ -293,14 +299,9 @@ def _minus(these: Iterable[Resource], those: Iterable[Resource]) -> list[Resourc
 
 
 def _is_done(app: Object, revision: str) -> bool:
-    state = (app.get("status") or {}).get("operationState") or {}
-    synced = (state.get("syncResult") or {}).get("revision")
-    return synced == revision and state.get("phase") == "Succeeded"
-
-
-def _order(wanted: _Wanted) -> tuple[int, tuple[str, ...]]:
-    kind = wanted.resource.kind
-    return (_FIRST.index(kind) if kind in _FIRST else len(_FIRST), wanted.resource.address)
+    state = kube.mapping(app, "status", "operationState")
+    done = {"revision": revision, "source": compared_to(app)["source"]}
+    return state.get("phase") == "Succeeded" and state.get("syncResult") == done
 
 
 def _missing(resource: Resource) -> Resource:

@@ -2,6 +2,8 @@
 
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Final
 
 from dulwich.object_store import (
@@ -10,19 +12,40 @@ from dulwich.object_store import (
     OverlayObjectStore,
     commit_tree_changes,
     iter_tree_contents,
-    tree_lookup_path,
 )
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tag, Tree
 
-from towpath.errors import InvalidError
+from towpath.errors import InvalidError, UnavailableError
 
-__all__ = ["Files", "commit_of", "edited"]
+__all__ = ["DamagedError", "Files", "commit_of", "edited", "reading"]
 
 _REGULAR: Final = 0o100644
 
 
+class DamagedError(UnavailableError):
+    """What git's objects name is not there or not readable: they have to be fetched anew."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Around reads of git's objects, and nothing else.
+
+    Raises:
+        DamagedError: they are damaged.
+        UnavailableError: the operating system did not let them be read.
+    """
+    try:
+        yield
+    except Exception as exc:  # what a damaged file makes dulwich raise is not a closed set
+        if isinstance(exc, OSError) and not isinstance(exc, FileNotFoundError):
+            raise UnavailableError(f"git objects on disk cannot be read: {exc.strerror}") from exc
+        raise DamagedError("git objects on disk are damaged") from exc
+
+
 class Files(Mapping[str, bytes]):
     """The regular files of a tree, by path, each read when it is asked for.
+
+    Every access raises UnavailableError, mostly DamagedError, when git's objects cannot be read.
 
     Args:
         store: Where the objects are.
@@ -35,31 +58,35 @@ class Files(Mapping[str, bytes]):
 
     def __getitem__(self, path: str) -> bytes:
         """The content of a file. Raises KeyError."""
-        if self._tree is None:
-            raise KeyError(path)
-        try:
-            mode, sha = tree_lookup_path(self._store.__getitem__, self._tree, path.encode())
-        except Exception as exc:  # dulwich raises a different class for each way to miss
-            raise KeyError(path) from exc
-        found = self._store[sha]
-        if not stat.S_ISREG(mode) or not isinstance(found, Blob):
-            raise KeyError(path)
-        return found.data
+        _, sha = self._entries[path]
+        with reading():
+            found = self._store[sha]
+            if not isinstance(found, Blob):
+                raise TypeError(path)
+            return found.data
 
     def __iter__(self) -> Iterator[str]:
         """Paths in git's order; symbolic links and submodules are left out."""
-        return iter(self.modes())
+        return iter(self._entries)
 
     def __len__(self) -> int:
         """How many files."""
-        return len(self.modes())
+        return len(self._entries)
 
     def modes(self) -> dict[str, int]:
         """The mode of each file."""
+        return {path: mode for path, (mode, _) in self._entries.items()}
+
+    @cached_property
+    def _entries(self) -> dict[str, tuple[int, ObjectID]]:
         if self._tree is None:
             return {}
-        entries = iter_tree_contents(self._store, self._tree)
-        return {e.path.decode("utf-8", "replace"): e.mode for e in entries if stat.S_ISREG(e.mode)}
+        with reading():
+            return {
+                entry.path.decode("utf-8", "replace"): (entry.mode, entry.sha)
+                for entry in iter_tree_contents(self._store, self._tree)
+                if stat.S_ISREG(entry.mode)
+            }
 
 
 def commit_of(store: BaseObjectStore, revision: ObjectID) -> Commit:

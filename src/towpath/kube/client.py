@@ -261,6 +261,7 @@ def _error(code: int, message: str) -> TowpathError:
         401: (DeniedError, Reason.UNAUTHENTICATED),
         403: (DeniedError, Reason.FORBIDDEN),
         404: (NotFoundError, Reason.NOT_FOUND),
+        405: (InvalidError, Reason.METHOD_NOT_ALLOWED),
         409: (ConflictError, Reason.CONFLICT),
         410: (ConflictError, Reason.EXPIRED),
         413: (InvalidError, Reason.TOO_LARGE),

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from towpath import web
-from towpath.errors import InvalidError
+from towpath.errors import InvalidError, Reason
 from towpath.registry import health, paging, store
 from towpath.registry.database import Database
 from towpath.registry.kinds import (
@@ -252,11 +252,23 @@ class _Surface:
         return _entity(await self.database.write(work), 200 if "id" in fields else 201)
 
     async def body(self, request: Request) -> JsonObject:
+        _check_media_type(request)
         return decode(await web.body(request, self.knobs.body_bytes))
 
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _check_media_type(request: Request) -> None:
+    """That the body says it is JSON: what any web page may send unasked says something else."""
+    told = request.headers.get("content-type", "")
+    if told.partition(";")[0].strip().lower() != "application/json":
+        raise InvalidError(
+            f"content type {told[:60]!r} is not served",
+            reason=Reason.UNSUPPORTED_MEDIA_TYPE,
+            hint="Send JSON with the header 'Content-Type: application/json'.",
+        )
 
 
 def _path_id(request: Request, kinds: Kinds) -> int:

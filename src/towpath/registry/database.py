@@ -58,14 +58,22 @@ class Database:
         self._writers = CapacityLimiter(1 if lone else THREADS)
         self._readers = self._writers if in_memory or not lone else CapacityLimiter(THREADS)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T], *, abandon: bool = False) -> T:
         """Do work that changes nothing, in one transaction, in a worker thread.
+
+        Args:
+            work: Gets the transaction.
+            abandon: On cancellation leave the thread to end by itself instead of waiting for it.
 
         Raises:
             UnavailableError: the database does not answer.
         """
         return await anyio.to_thread.run_sync(
-            self._transact, self._engine, work, limiter=self._readers
+            self._transact,
+            self._engine,
+            work,
+            abandon_on_cancel=abandon,
+            limiter=self._readers,
         )
 
     async def write(self, work: Callable[[Connection], T]) -> T:

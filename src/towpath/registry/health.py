@@ -68,7 +68,7 @@ async def _checks(database: Database, *, listing: bool) -> dict[str, JsonObject]
     message = ""
     try:
         with anyio.fail_after(PATIENCE_SECONDS):
-            version = await database.read(look)
+            version = await database.read(look, abandon=True)
         if version is None:
             message = "the database has no tables of the registry"
     except TowpathError as exc:

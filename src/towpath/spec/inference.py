@@ -7,8 +7,6 @@ loading numpy.
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypedDict
 
-from towpath.spec._wire import Json, JsonObject
-
 SPEC_VERSION: Final = "2"
 
 HEADER_LENGTH: Final = "Inference-Header-Content-Length"
@@ -77,52 +75,6 @@ class ModelMetadata(TypedDict):
     platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
-
-
-class InputTensor(TypedDict, total=False):
-    """``$request_input``."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    parameters: JsonObject
-    data: Json
-
-
-class RequestedOutput(TypedDict, total=False):
-    """``$request_output``."""
-
-    name: str
-    parameters: JsonObject
-
-
-class InferenceRequest(TypedDict, total=False):
-    """``$inference_request``."""
-
-    id: str
-    parameters: JsonObject
-    inputs: list[InputTensor]
-    outputs: list[RequestedOutput]
-
-
-class OutputTensor(TypedDict, total=False):
-    """``$response_output``."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    parameters: JsonObject
-    data: Json
-
-
-class InferenceResponse(TypedDict, total=False):
-    """``$inference_response``."""
-
-    model_name: str
-    model_version: str
-    id: str
-    parameters: JsonObject
-    outputs: list[OutputTensor]
 
 
 class RepositoryModel(TypedDict):

@@ -4,5 +4,6 @@ Reads nothing and writes nothing that lasts.
 """
 
 from towpath.testing.kube import MemoryCluster
+from towpath.testing.platform import Command, RunningPlatform, running_platform, towpath
 
-__all__ = ["MemoryCluster"]
+__all__ = ["Command", "MemoryCluster", "RunningPlatform", "running_platform", "towpath"]

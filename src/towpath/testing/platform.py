@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -134,7 +135,8 @@ def running_platform(
         )
         platform: RunningPlatform | None = None
         try:
-            ready = _await_ready(process)
+            with _killed_after(process, START_SECONDS):
+                ready = _await_ready(process)
             if not ready:
                 errors.seek(0)
                 raise RuntimeError(f"the platform did not start: {errors.read()[-4000:]}")
@@ -151,6 +153,16 @@ def running_platform(
                     process.wait()
             assert process.stdout is not None  # noqa: S101 - opened with a pipe
             process.stdout.close()
+
+
+@contextlib.contextmanager
+def _killed_after(process: "subprocess.Popen[str]", seconds: float) -> Iterator[None]:
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _await_ready(process: "subprocess.Popen[str]") -> bool:

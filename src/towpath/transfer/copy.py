@@ -3,23 +3,20 @@
 import json
 from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from towpath.blob import Entry, Reader, Writer
-from towpath.blob.digest import of_bytes, verified
-from towpath.blob.stream import Chunks, closing
+from towpath.blob.digest import of_bytes, of_stream, verified
+from towpath.blob.stream import Progress, counted, silent
 from towpath.errors import ConflictError, InvalidError, Reason
 from towpath.spec.names import Digest
+from towpath.spec.oci import OCTET_STREAM, Descriptor
 
-__all__ = ["Copied", "Progress", "copy", "digest_of"]
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the bytes done and the bytes in all."""
+__all__ = ["Copied", "Progress", "copy", "digest_of", "examine"]
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What arrived.
+    """What arrived, or is there.
 
     Attributes:
         files: Every file with its digest, sorted by path.
@@ -52,11 +49,7 @@ def digest_of(files: Sequence[Entry]) -> Digest:
     return of_bytes(json.dumps(listed, separators=(",", ":"), ensure_ascii=False).encode())
 
 
-def _silent(_done: int, _total: int) -> None:
-    """Nobody asked."""
-
-
-async def copy(source: Reader, destination: Writer, *, progress: Progress = _silent) -> Copied:
+async def copy(source: Reader, destination: Writer, *, progress: Progress = silent) -> Copied:
     """Copy every file of a source.
 
     A file arrives whole and right or not at all. When a later one fails, the earlier ones stay;
@@ -90,6 +83,33 @@ async def copy(source: Reader, destination: Writer, *, progress: Progress = _sil
     return Copied(tuple(files), digest_of(files), total)
 
 
+async def examine(source: Reader, *, progress: Progress = silent) -> Copied:
+    """Read every file of a source without writing it anywhere: what :func:`copy` would bring.
+
+    Args:
+        source: The files.
+        progress: Told after every chunk.
+
+    Raises:
+        InvalidError, ConflictError, NotFoundError, DeniedError, UnavailableError: as of
+            :func:`copy`, but for those of a destination.
+    """
+    return await copy(source, _Nowhere(), progress=progress)
+
+
+class _Nowhere:
+    """A writer that keeps nothing but the digest."""
+
+    async def put(
+        self, path: str, chunks: AsyncIterable[bytes], *, digest: Digest | None = None
+    ) -> Descriptor:
+        found, size = await of_stream(chunks)
+        return {"mediaType": OCTET_STREAM, "digest": found, "size": size}
+
+    async def delete(self, path: str) -> None:
+        """It is deleted already."""
+
+
 def _check_not_empty(entries: Sequence[Entry]) -> None:
     if not entries:
         raise InvalidError(
@@ -105,21 +125,12 @@ async def _copy_file(
 ) -> Entry:
     chunks = verified(source.read(entry.path), entry.digest, entry.size)
     try:
-        written = await destination.put(entry.path, _counted(chunks, count), digest=entry.digest)
+        written = await destination.put(entry.path, counted(chunks, count), digest=entry.digest)
     except InvalidError as exc:
         if exc.reason is Reason.DIGEST_MISMATCH and entry.digest is None:
             raise ConflictError(
-                f"{entry.path!r} was changed while it was copied: {exc.message}",
+                f"{entry.path!r} was changed while it was read: {exc.message}",
                 hint="Run the same again when nothing writes to it.",
             ) from exc
         raise
     return Entry(entry.path, written["size"], written["digest"])
-
-
-async def _counted(chunks: AsyncIterable[bytes], count: Callable[[int], None]) -> Chunks:
-    sent = 0
-    async with closing(chunks):
-        async for chunk in chunks:
-            sent += len(chunk)
-            yield chunk
-            count(sent)

@@ -284,6 +284,25 @@ def test_create_by_command(run: Kubectl) -> None:
     assert run("get", "all,cm,secrets", "-n", "team").startswith("No resources found")
 
 
+@pytest.mark.parametrize("verb", ["apply", "create"])
+def test_a_list_of_several_kinds(run: Kubectl, verb: str) -> None:
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "listed"}}
+    both = {"apiVersion": "v1", "kind": "List", "items": [config, SERVICE]}
+    made = run(verb, "-f", "-", stdin=both)
+    assert "configmap/listed created" in made
+    assert "inferenceservice.serving.kserve.io/fraud created" in made
+    gone = run("delete", "-f", "-", stdin=both)
+    assert gone.count("deleted") == 2
+
+
+def test_rows_are_printed_whatever_is_tried(run: Kubectl) -> None:
+    wrong = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "w"},
+             "spec": {"ports": [1]}}  # fmt: skip
+    told = run("create", "--validate=false", "-f", "-", stdin=wrong, fails=True)
+    assert "spec.ports[0] must be an object" in told
+    run("get", "svc", "-A")
+
+
 def test_what_is_not_there(run: Kubectl) -> None:
     missing = run("get", "isvc", "nobody", fails=True)
     assert missing == (

@@ -133,3 +133,11 @@ def test_every_kind_prints_an_object_with_nothing_in_it() -> None:
         rows = table.table(resource, [{"metadata": {"name": "x"}}], NOW, "Object")
         assert rows["rows"][0]["cells"][0] == "x"
         assert len(rows["rows"][0]["cells"]) == len(rows["columnDefinitions"])
+
+
+@pytest.mark.parametrize("wrong", ["x", ["x"], {"ports": [1]}, {"containers": 1}, 1])
+def test_a_cell_that_cannot_be_is_empty(wrong: Any) -> None:
+    fields = ("spec", "status", "data", "secrets", "involvedObject", "lastTimestamp")
+    for resource in catalogue():
+        obj = {"metadata": {"name": "x"}, **dict.fromkeys(fields, wrong)}
+        assert table.table(resource, [obj], NOW)["rows"][0]["cells"][0] == "x"

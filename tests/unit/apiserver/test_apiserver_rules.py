@@ -18,7 +18,8 @@ from towpath.apiserver.definitions import established, own, served
 from towpath.apiserver.kinds import Catalogue, Resource
 from towpath.apiserver.target import Target, parse
 from towpath.auth import ANONYMOUS, Identity
-from towpath.errors import ConflictError, InvalidError, NotFoundError, Reason
+from towpath.errors import ConflictError, InvalidError, NotFoundError, Reason, UnavailableError
+from towpath.web import kubernetes_status
 
 NOW = "2026-01-01T00:00:00Z"
 FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -146,6 +147,10 @@ def test_generated_names(entropy: bytes) -> None:
         ("/", None),
         ("/api/v1/namespaces/a/pods/b/status/deeper", None),
         ("/api/v1//pods", None),
+        ("/apis//v1/namespaces/a", None),
+        ("/api/v1/namespaces/a/\t", None),
+        ("/api/v1/namespaces/a\r/pods", None),
+        ("/api/v1/namespaces/a/pods/b\x00", None),
     ],
 )
 def test_paths(path: str, target: Target | None) -> None:
@@ -185,6 +190,11 @@ def test_who_may() -> None:
         ("GET", "/api/v1/namespaces/edge-2"),
         ("GET", "/api/v1/namespaces"),
         ("GET", "/api/v1/namespaces/edge-1/../edge-2/secrets/x"),
+        ("DELETE", "/api/v1/namespaces/edge-1/\t"),
+        ("PUT", "/api/v1/namespaces/edge-1/status"),
+        ("POST", "/api/v1/namespaces/edge-1/namespaces"),
+        ("POST", "/api/v1/namespaces"),
+        ("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"),
     ):
         assert not may(edge, method, path)
 
@@ -335,13 +345,63 @@ def test_a_body_must_be_what_its_path_says() -> None:
         {**good, "metadata": {"name": "m"}},
         {**good, "metadata": {"name": 1}},
         {**good, "metadata": []},
+        {**good, "metadata": {"labels": {"a": 1}}},
+        {**good, "metadata": {"managedFields": [None]}},
     ):
         with pytest.raises(InvalidError) as caught:
             bodies.matching(service(), "a", "n", wrong)
         assert caught.value.reason is Reason.BAD_REQUEST
 
 
+def test_null_is_nothing() -> None:
+    good = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService"}
+    nulls = dict.fromkeys(("annotations", "labels", "finalizers", "creationTimestamp"))
+    body = {**good, "metadata": {"name": "n", **nulls}, "spec": None, "status": None}
+    assert bodies.matching(service(), "a", "n", body) == {**good, "metadata": {"name": "n"}}
+
+
+@pytest.mark.parametrize(
+    ("plural", "fields"),
+    [
+        ("services", {"spec": {"ports": [1]}}),
+        ("services", {"spec": {"ports": [None]}}),
+        ("services", {"spec": {"ports": [{"port": "x"}]}}),
+        ("services", {"spec": {"ports": [{"port": True}]}}),
+        ("services", {"spec": "x"}),
+        ("services", {"status": []}),
+        ("namespaces", {"spec": "x"}),
+        ("namespaces", {"status": "x"}),
+        ("pods", {"status": "x"}),
+        ("pods", {"spec": {"containers": ["x"]}}),
+        ("pods", {"status": {"containerStatuses": [{"restartCount": "x"}]}}),
+        ("events", {"involvedObject": "x"}),
+        ("secrets", {"data": ["x"]}),
+        ("secrets", {"stringData": {"a": 1}}),
+        ("configmaps", {"data": {"a": {}}}),
+        ("customresourcedefinitions", {"status": {"conditions": [None]}}),
+    ],
+)
+def test_a_built_in_kind_has_its_shape(plural: str, fields: dict[str, Any]) -> None:
+    resource = next(r for r in BUILTIN if r.kind.plural == plural)
+    with pytest.raises(InvalidError) as caught:
+        bodies.matching(resource, "a", "n", fields)
+    assert caught.value.reason is Reason.BAD_REQUEST
+    assert bodies.matching(resource, "a", "n", dict.fromkeys(fields))["metadata"] == {"name": "n"}
+
+
 def test_version_speaks_of_both() -> None:
     told = discovery.version("0.1.0")
     assert told["gitVersion"] == "v1.32.0+towpath.0.1.0"
     assert datetime.fromisoformat(told["buildDate"]).tzinfo == UTC
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (UnavailableError("x"), 503, "ServiceUnavailable"),
+        (UnavailableError("x"), 500, "InternalError"),
+        (UnavailableError("x", reason=Reason.NO_SPACE), 507, "InternalError"),
+    ],
+)
+def test_a_fault_is_called_one(error: UnavailableError, status: int, reason: str) -> None:
+    assert kubernetes_status(error, status)["reason"] == reason

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from towpath.blob import image, index
 from towpath.blob.digest import of_bytes
 from towpath.errors import InvalidError, NotFoundError
+from towpath.spec._wire import JsonObject
 from towpath.spec.oci import CONFIG, LAYER_TAR_GZIP, MANIFEST, TITLE, Descriptor, Index
 
 
@@ -89,6 +90,40 @@ def test_bad_images_are_refused() -> None:
 def test_parse_refuses(data: bytes) -> None:
     with pytest.raises(InvalidError):
         image.parse(data)
+
+
+GOOD = {"mediaType": MANIFEST, "digest": of_bytes(b"1"), "size": 1}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"subject": "x"},
+        {"subject": {}},
+        {"annotations": [1]},
+        {"annotations": "x"},
+        {"annotations": {"a": 1}},
+        {"annotations": {"a": "\ud800"}},
+        {"artifactType": [1]},
+        {"manifests": "x", "config": GOOD, "layers": []},
+        {"manifests": [{**GOOD, "platform": "x"}]},
+        {"manifests": [{**GOOD, "annotations": [1]}]},
+    ],
+    ids=str,
+)
+def test_parse_refuses_what_could_not_be_listed(more: JsonObject) -> None:
+    whole = {"schemaVersion": 2, "manifests": [GOOD]}
+
+    assert image.parse(json.dumps(whole).encode()) == whole
+    with pytest.raises(InvalidError):
+        image.parse(json.dumps({**whole, **more}).encode())
+
+
+def test_parse_takes_null_for_absent() -> None:
+    absent = {"subject": None, "annotations": None, "artifactType": None}
+    index = {"schemaVersion": 2, "manifests": [{**GOOD, "platform": None}], **absent}
+
+    assert GOOD["digest"] == image.chosen(image.parse(json.dumps(index).encode()))["digest"]
 
 
 def test_chosen_passes_attestations_over() -> None:

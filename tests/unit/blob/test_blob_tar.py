@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,6 @@ async def archive(path: str, data: bytes) -> bytes:
 async def test_stream_is_what_tarfile_reads(path: str, data: bytes) -> None:
     written = await archive(path, data)
 
-    assert len(written) == tar.length(path, len(data))
     assert len(written) % tar.BLOCK == 0
     with tarfile.open(fileobj=io.BytesIO(written), mode="r:") as found:
         (member,) = found.getmembers()
@@ -147,7 +147,8 @@ def test_extract(tmp_path: Path) -> None:
         ("models/c.txt", FILE, b"new"),
     )
 
-    assert untar.extract(source.read, tmp_path, "models", 100) == 9
+    assert untar.extract(source.read, tmp_path, "models", 100_000) == source.tell()
+    untar.check_links(tmp_path)
     assert tree(tmp_path) == {"a/b.txt": "one", "a/link": "one", "a/hard": "one", "c.txt": "new"}
     assert (tmp_path / "c.txt").stat().st_mode & 0o111 == 0
 
@@ -159,10 +160,22 @@ def test_whiteouts(tmp_path: Path) -> None:
         ("models/d/.wh..wh..opq", FILE, b""),
         ("models/d/new", FILE, b"y"),
     )
-    untar.extract(lower.read, tmp_path, "models", 100)
-    untar.extract(upper.read, tmp_path, "models", 100)
+    untar.extract(lower.read, tmp_path, "models", 100_000)
+    untar.extract(upper.read, tmp_path, "models", 100_000)
 
     assert tree(tmp_path) == {"d/new": "y", "e": "x"}
+
+
+@pytest.mark.parametrize("name", [".wh.", ".wh..", ".wh...", "d/.wh.", "d/.wh..", "d/.wh..."])
+def test_a_whiteout_removes_a_name_and_no_folder_above(tmp_path: Path, name: str) -> None:
+    (tmp_path / "other").write_text("another model")
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    source = made(("models/kept", FILE, b"x"), (f"models/{name}", FILE, b""))
+
+    with pytest.raises(InvalidError):
+        untar.extract(source.read, inside, "models", 100_000)
+    assert tree(tmp_path) == {"other": "another model", "inside/kept": "x"}
 
 
 @pytest.mark.parametrize(
@@ -182,6 +195,8 @@ def test_whiteouts(tmp_path: Path) -> None:
         [("models/l", LINK, "a"), ("models/h", HARD, "models/l")],
         [("models/dev", tarfile.CHRTYPE, "")],
         [("models/fifo", tarfile.FIFOTYPE, "")],
+        [("models/l", LINK, "")],
+        [("models/" + "d/" * 200 + "a", FILE, b"x")],
         [("models/a", FILE, b"x"), ("models/a/b", FILE, b"x")],
         [("models", FILE, b"x")],
     ],
@@ -190,17 +205,81 @@ def test_extract_refuses(tmp_path: Path, members: list[tuple[str, bytes, bytes |
     inside = tmp_path / "inside"
     inside.mkdir()
 
+    def unpacked() -> None:
+        untar.extract(made(*members).read, inside, "models", 100_000)
+        untar.check_links(inside)
+
     with pytest.raises(InvalidError):
-        untar.extract(made(*members).read, inside, "models", 100)
+        unpacked()
     assert [inside] == list(tmp_path.iterdir())
 
 
 def test_extract_is_bounded(tmp_path: Path) -> None:
-    source = made(("models/a", FILE, b"x" * 60), ("models/b", FILE, b"x" * 60))
+    for folder in ("models", "elsewhere"):
+        source = made(*((f"{folder}/{n}", FILE, b"x" * 6000) for n in "ab"))
 
+        with pytest.raises(InvalidError) as caught:
+            untar.extract(source.read, tmp_path, "models", 10_000)
+        assert Reason.TOO_LARGE is caught.value.reason
+
+
+def extended(data: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
+    """An extended header and its records."""
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, len(data)
+    return info.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % tar.BLOCK)
+
+
+def record(key: str, value: str) -> bytes:
+    rest = f" {key}={value}\n".encode()
+    return next(b"%d" % n + rest for n in range(9999) if len(b"%d" % n + rest) == n)
+
+
+def test_extended_headers_cannot_pile_up(tmp_path: Path) -> None:
+    one = made(("models/a", FILE, b"1")).read()
+    few = b"".join(extended(record(f"note{n}", "x")) for n in range(7))
+    named = extended(record("path", "models/b") + record("note", "x"))
+
+    untar.extract(io.BytesIO(few + named + one).read, tmp_path, "models", 100_000)
+    assert tree(tmp_path) == {"b": "1"}
+    for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE):
+        many = extended(record("note", "x"), kind) * 9
+        with pytest.raises(InvalidError) as caught:
+            untar.member(io.BytesIO(many + one).read)
+        assert Reason.TOO_LARGE is caught.value.reason
+    bomb = io.BytesIO((extended(record("note", "x") * 5000) + one[:1024]) * 9)
     with pytest.raises(InvalidError) as caught:
-        untar.extract(source.read, tmp_path, "models", 100)
+        untar.extract(bomb.read, tmp_path, "models", 100_000)
     assert Reason.TOO_LARGE is caught.value.reason
+
+
+def test_many_small_records_are_read_in_one_pass() -> None:
+    """A megabyte of records takes a part of a second, not a minute."""
+    source = io.BytesIO(extended(b"5 a=\n" * 200_000) + made(("m", FILE, b"")).read())
+    begun = time.process_time()
+
+    found = untar.member(source.read)
+
+    assert found is not None
+    assert found.path == "m"
+    assert time.process_time() - begun < 3
+
+
+@pytest.mark.parametrize(
+    "records", [b"x", b" a=b\n", b"0 a=b\n", b"99 a=b\n", b"2 a", b"-5 a=b\n", b"5a=b\n"]
+)
+def test_malformed_records_are_refused(records: bytes) -> None:
+    with pytest.raises(InvalidError):
+        untar.member(io.BytesIO(extended(records) + made(("m", FILE, b"")).read()).read)
+
+
+def test_a_link_to_half_a_text_is_refused(tmp_path: Path) -> None:
+    link = made(("models/l", LINK, "a")).read()
+
+    source = io.BytesIO(extended(record("linkpath", "a\0b")) + link)
+
+    with pytest.raises(InvalidError):
+        untar.extract(source.read, tmp_path, "models", 100_000)
 
 
 def test_absurd_headers_are_refused(tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 import pytest
 from dulwich.object_store import MemoryObjectStore
-from dulwich.objects import ObjectID
+from dulwich.objects import Blob, ObjectID, Tree
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from towpath.errors import InvalidError
-from towpath.gitops.tree import Files, edited
+from towpath.gitops.tree import DamagedError, Files, edited
 
 segments = st.sampled_from(["a", "b", "c.yaml", "ä", "-"])
 paths = st.lists(segments, min_size=1, max_size=3).map("/".join)
@@ -48,6 +48,27 @@ def test_edits_are_those_of_a_dictionary(
         store.add_object(obj)
     assert dict(Files(store, new)) == after
     assert store_of(after)[1] == new
+
+
+def test_a_name_that_is_not_utf8_is_readable_all_the_same() -> None:
+    store = MemoryObjectStore()
+    blob, tree = Blob.from_string(b"x"), Tree()
+    tree.add(b"caf\xe9.yaml", 0o100644, blob.id)
+    for obj in (blob, tree):
+        store.add_object(obj)
+    assert list(Files(store, tree.id).values()) == [b"x"]
+
+
+def test_a_missing_object_is_damage_and_a_missing_path_is_not() -> None:
+    store, tree = store_of({"a/b": b"x", "c": b"y"})
+    files = Files(store, tree)
+    assert "b" not in files
+    with pytest.raises(KeyError):
+        files["a"]
+    del store._data[Blob.from_string(b"x").id]
+    with pytest.raises(DamagedError):
+        files["a/b"]
+    assert files["c"] == b"y"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The copy job between memory stores: what arrives, what is told, what is refused."""
 
 import hashlib
+from collections.abc import Coroutine
 
 import pytest
 from hypothesis import given
@@ -9,9 +10,9 @@ from hypothesis import strategies as st
 from towpath.blob import Entry
 from towpath.blob.memory import Memory
 from towpath.blob.stream import Chunks
-from towpath.errors import ConflictError, InvalidError, NotFoundError, Reason
+from towpath.errors import ConflictError, InvalidError, NotFoundError, Reason, TowpathError
 from towpath.spec.names import Digest
-from towpath.transfer import copy, digest_of
+from towpath.transfer import Copied, copy, digest_of, examine
 
 pytestmark = pytest.mark.anyio
 
@@ -129,3 +130,37 @@ async def test_source_that_breaks_off_leaves_nothing_of_that_file() -> None:
     with pytest.raises(NotFoundError):
         await copy(Breaking({"m": b"half and half"}), destination)
     assert destination.files == {"m": b"old"}
+
+
+@pytest.mark.parametrize("files", [{"m/a": b"x" * 200_000}, {"m/b": b"2", "m/a/x": b""}])
+async def test_examine_tells_what_copy_would_bring(files: dict[str, bytes]) -> None:
+    told: list[tuple[int, int]] = []
+
+    def tell(done: int, total: int) -> None:
+        told.append((done, total))
+
+    examined = await examine(Memory(files, "m"), progress=tell)
+
+    assert examined == await copy(Memory(files, "m"), Memory())
+    assert told[0] == (0, examined.size)
+    assert told[-1] == (examined.size, examined.size)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Memory({}),
+        Memory({"m": b""}),
+        Memory({"other": b"1"}, "gone"),
+        Promising({"m": b"real"}, [Entry("m", 4, sha(b"else"))]),
+        Promising({"m": b"real"}, [Entry("m", 3)]),
+        Promising({"m": b"real"}, [Entry("m", 5)]),
+    ],
+)
+async def test_examine_refuses_what_copy_refuses(source: Memory) -> None:
+    async def refusal(attempt: Coroutine[None, None, Copied]) -> tuple[type, Reason, str]:
+        with pytest.raises(TowpathError) as caught:
+            await attempt
+        return caught.type, caught.value.reason, caught.value.message
+
+    assert await refusal(examine(source)) == await refusal(copy(source, Memory()))
