@@ -1,14 +1,13 @@
 """Where shipped model files lie in the home: ``models/<name>/<version>/``, whole or not at all."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
 import anyio
 
-from towpath.errors import UnavailableError
 from towpath.process import locked_within
 
 __all__ = ["Shelf"]
@@ -34,12 +33,10 @@ class Shelf:
 
         Raises:
             ConflictError: the other one takes too long.
-            UnavailableError: the folder cannot be written.
         """
         lock = self._folder / ".locks" / f"{name}@{version}"
-        with _translated(self._folder):
-            async with locked_within(lock, PATIENCE, "Another ship of this version is running."):
-                yield
+        async with locked_within(lock, PATIENCE, "Another ship of this version is running."):
+            yield
 
     def place(self, name: str, version: str) -> Path:
         """The folder of one version, there or not."""
@@ -65,16 +62,6 @@ class Shelf:
         place = self.place(name, version)
         await anyio.to_thread.run_sync(_swap, staged, place)
         return place
-
-
-@contextmanager
-def _translated(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise UnavailableError(
-            f"{exc.filename or folder} cannot be written: {exc.strerror or exc}"
-        ) from exc
 
 
 def _remove(folder: Path) -> None:

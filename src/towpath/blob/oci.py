@@ -168,14 +168,29 @@ class Client:
         self, repository: str, reference: str, data: bytes, media_type: str
     ) -> Descriptor:
         """Put a manifest under a tag or its digest. Raises InvalidError, DeniedError."""
-        await self._ask(
-            "PUT",
-            f"/v2/{repository}/manifests/{reference}",
-            self._what(repository, reference),
-            content=data,
-            headers={"Content-Type": media_type},
-        )
-        return {"mediaType": media_type, "digest": of_bytes(data), "size": len(data)}
+        what = self._what(repository, reference)
+        url = f"{self._base}/v2/{repository}/manifests/{reference}"
+        descriptor: Descriptor = {
+            "mediaType": media_type,
+            "digest": of_bytes(data),
+            "size": len(data),
+        }
+        _check(descriptor["digest"], reference, what)
+
+        async def once() -> None:
+            try:
+                await self._once(
+                    "PUT", url, what, content=data, headers={"Content-Type": media_type}
+                )
+            except InvalidError as exc:
+                if exc.reason is not Reason.DIGEST_MISMATCH:
+                    raise
+                # we know the digest of these bytes: a registry that finds another one reads what a
+                # push of the same manifest is writing right now (CNCF distribution 2.8 does)
+                raise UnavailableError(exc.message, reason=Reason.DIGEST_MISMATCH) from exc
+
+        await persist(once, self._settings.attempts)
+        return descriptor
 
     # Blobs
 
@@ -317,21 +332,11 @@ class Client:
         mark = "@" if ":" in reference else ":"
         return f"{self.registry}/{repository}" + (f"{mark}{reference}" if reference else "")
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        what: str,
-        *,
-        content: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> _Answer:
+    async def _ask(self, method: str, path: str, what: str) -> _Answer:
         """A request that may be repeated."""
 
         async def once() -> _Answer:
-            return await self._once(
-                method, f"{self._base}{path}", what, content=content, headers=headers
-            )
+            return await self._once(method, f"{self._base}{path}", what)
 
         return await persist(once, self._settings.attempts)
 
