@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from towpath.app.example import find_example
-from towpath.testing.platform import RunningPlatform, command_line, towpath
+from towpath.testing.platform import RunningPlatform, command_line
 
 EXAMPLE = find_example()
 ROW = [57.87785658389723, 0.3111400080477545, 1.9459399775518593, 1.0, 1.0, 0.0, 0.0]
@@ -66,11 +66,7 @@ def test_shipping_again_changes_nothing(shipped: Any, platform: RunningPlatform)
     assert again.code == 0, again.err
     same = ("model", "artifact", "image", "revision", "endpoints")
     assert {key: again.json[key] for key in same} == {key: shipped[key] for key in same}
-    told = towpath(
-        *("ship", str(EXAMPLE.model), "--name", "fraud", "--version", "1"),
-        *("--home", str(platform.home.path)),
-    )
-    assert "Nothing to do" in told.err
+    assert "Nothing to do" in again.err
 
 
 def test_the_status_shows_it(shipped: Any, platform: RunningPlatform) -> None:
@@ -313,7 +309,7 @@ def test_bad_input_is_told_in_a_sentence(
     answer = httpx2.get(f"{base}/registered_model", params={"name": "ok"})
     assert answer.status_code == 404
     assert not (platform.home.models / "ok" / "1").exists()
-    assert list(platform.home.models.glob("ok/.*")) == []
+    assert not (platform.home.models / "ok").exists()
 
 
 def test_a_full_disk_leaves_no_half_model(platform: RunningPlatform) -> None:
@@ -327,6 +323,6 @@ def test_a_full_disk_leaves_no_half_model(platform: RunningPlatform) -> None:
     assert done.returncode == 6, done.stderr
     assert "full" in done.stderr
     assert "Traceback" not in done.stderr
-    assert list((platform.home.models / "full").iterdir()) == []
+    assert not (platform.home.models / "full").exists()
     again = platform.ship(EXAMPLE.model, "full", "1")
     assert again.code == 0, again.err

@@ -88,7 +88,8 @@ class Home:
             facts = _Facts(port_base=port_base)
         elif port_base is not None and port_base != facts.port_base:
             raise ConflictError(
-                f"{path} was made with port base {facts.port_base or 'default'}",
+                f"{path} was made with "
+                + (f"port base {facts.port_base}" if facts.port_base else "the well-known ports"),
                 hint="Image references and git addresses in it name those ports. Leave out "
                 "--port-base, or make another home.",
             )

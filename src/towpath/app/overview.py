@@ -36,17 +36,19 @@ async def overview(home: Home) -> dict[str, Any]:
     surfaces |= dict.fromkeys(PLANNED)
     async with httpx2.AsyncClient(trust_env=False, timeout=3, verify=_unverified()) as http:
         clusters = [await _cluster(http, home, name) for name in (HUB, *home.edge_names)]
-        answers = [
-            await _answers(http, home.url("registry") + "/readyz/isDirty"),
-            await _answers(http, home.url("distribution") + "/v2/"),
-            await _answers(http, home.repository() + "/info/refs?service=git-upload-pack"),
-        ]
+        probes = {
+            "registry": home.url("registry") + "/readyz/isDirty",
+            "distribution": home.url("distribution") + "/v2/",
+            "git": home.repository() + "/info/refs?service=git-upload-pack",
+        }
+        down = [name for name, url in probes.items() if not await _answers(http, url)]
         endpoints = await _endpoints(home, http, clusters) if clusters[0]["ready"] else []
     return {
-        "ready": all(answers) and all(cluster["ready"] for cluster in clusters),
+        "ready": not down and all(cluster["ready"] for cluster in clusters),
+        "down": down,
         "surfaces": surfaces,
         "clusters": clusters,
-        "models": await _models(home) if answers[0] else [],
+        "models": [] if "registry" in down else await _models(home),
         "endpoints": endpoints,
     }
 
@@ -113,10 +115,11 @@ async def _endpoints(
                 if cluster is None:
                     continue
                 namespace, name = _original(service)
-                ready = await lookout.answers(cluster["gateway"], name, namespace)
+                version = await lookout.version(cluster["gateway"], name, namespace)
+                ready = version is not None
                 endpoint = Endpoint(cluster["name"], name, cluster["gateway"], ready)
                 image = storage_uri(service).removeprefix("oci://")
-                endpoints.append({**endpoint.to_json(), "image": image})
+                endpoints.append({**endpoint.to_json(), "version": version, "image": image})
     except TowpathError:
         return []
     return sorted(endpoints, key=lambda e: (e["cluster"], e["name"]))

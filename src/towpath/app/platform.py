@@ -15,6 +15,7 @@ from typing import Final
 
 import anyio
 import anyio.abc
+import httpx2
 import yaml
 from starlette.types import ASGIApp
 
@@ -217,7 +218,7 @@ class Platform:
         return path
 
     async def _await_edges(self) -> None:
-        """Wait until every edge's API answers, or tell why it does not."""
+        """Wait until every edge's API and gateway answer, or tell why they do not."""
         deadline = anyio.current_time() + EDGE_SECONDS
         for name in self._home.edge_names:
             while not self._stop.is_set() and not await self._answers(name):
@@ -232,10 +233,13 @@ class Platform:
         kubeconfig = self._home.kubeconfig(name)
         if self._children.get(name) is None or not kubeconfig.exists():
             return False
+        port = self._home.ports.edge(self._home.edge_names.index(name) + 1, "gateway")
         try:
             async with kube.Client(kubeconfig, timeout=2) as client:
                 await client.get(NAMESPACE, "default")
-        except TowpathError:
+            async with httpx2.AsyncClient(trust_env=False, timeout=2, verify=False) as http:
+                await http.get(f"http://{HOST}:{port}/v2/health/live")
+        except (TowpathError, httpx2.HTTPError):
             return False
         return True
 

@@ -218,7 +218,8 @@ class Road:
                 _id(artifact), state="LIVE", uri=shipment.artifact_uri, properties=facts
             )
         shipment.ids = (_id(model), _id(version), _id(artifact))
-        return f"model {_id(model)}, version {_id(version)}, artifact {_id(artifact)}"
+        ids = (_id(model), _id(version), _id(artifact))
+        return "model id {}, version id {}, artifact id {}".format(*ids)
 
     async def _package(self, shipment: Shipment, progress: Progress) -> str:
         name, version = shipment.name, shipment.version

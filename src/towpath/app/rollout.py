@@ -78,12 +78,19 @@ class Lookout:
 
     async def answers(self, gateway: str, name: str, namespace: str) -> bool:
         """Whether the gateway has somebody who is ready to answer for a service."""
-        headers = {"Host": f"{name}-{namespace}"}
+        return await self._ask(f"{gateway}/v2/models/{name}/ready", name, namespace) is not None
+
+    async def version(self, gateway: str, name: str, namespace: str) -> str | None:
+        """The version of the model that answers for a service; None when none does."""
+        answer = await self._ask(f"{gateway}/v2/models/{name}", name, namespace)
+        return answer.json()["versions"][-1] if answer is not None else None
+
+    async def _ask(self, url: str, name: str, namespace: str) -> httpx2.Response | None:
         try:
-            url = f"{gateway}/v2/models/{name}/ready"
-            return (await self.http.get(url, headers=headers)).status_code == 200
+            answer = await self.http.get(url, headers={"Host": f"{name}-{namespace}"})
         except httpx2.HTTPError:
-            return False
+            return None
+        return answer if answer.status_code == 200 else None
 
 
 async def await_endpoints(

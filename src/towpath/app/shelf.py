@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -50,12 +50,15 @@ class Shelf:
         """
         part = self._folder / name / f".{version}.part"
         await anyio.to_thread.run_sync(_remove, part)
-        part.mkdir(parents=True)
+        staged = part / name  # a name that may stand in a message
+        staged.mkdir(parents=True)
         try:
-            yield part
+            yield staged
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(_remove, part)
+                with suppress(OSError):  # other versions are there
+                    part.parent.rmdir()
 
     async def put_in_place(self, staged: Path, name: str, version: str) -> Path:
         """Make a staged folder the version's; files that were there before are gone."""

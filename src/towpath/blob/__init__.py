@@ -53,7 +53,7 @@ def _opened(table: Mapping[str, str], text: str, settings: Blob | None, verb: st
     if place is None:
         raise InvalidError(
             f"scheme {uri.scheme!r} of {uri} cannot be {verb}",
-            hint=f"Supported: {', '.join(sorted(table))}, or a path.",
+            hint=f"Supported: {', '.join(sorted(set(table) - {'memory'}))}, or a path.",
         )
     module, _, attribute = place.partition(":")
     found: object = import_module(module)

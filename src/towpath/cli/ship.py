@@ -52,7 +52,11 @@ def ship(
     from towpath.app.shipment import Order
 
     order = Order(source, name, version, model_format, replace, wait)
-    anyio.run(_ship, home or default_home(), order, cluster or [], output)
+    try:
+        anyio.run(_ship, home or default_home(), order, cluster or [], output)
+    except KeyboardInterrupt:
+        talk("Interrupted. The same command goes on from where this one was.")
+        raise typer.Exit(130) from None
 
 
 async def _ship(path: Path, order: "Order", clusters: list[str], output: Output) -> None:
@@ -62,10 +66,10 @@ async def _ship(path: Path, order: "Order", clusters: list[str], output: Output)
 
     async with road(Home.open(path), clusters, configured(path)) as found:
         shipment = await found.ship(order, Stages())
+    if not shipment.changed:
+        talk(f"Nothing to do: {order.name} {order.version} runs as shipped ({shipment.image}).")
     if output is Output.json:
         emit(shipment.to_json())
         return
-    if not shipment.changed:
-        talk(f"Nothing to do: {order.name} {order.version} runs as shipped ({shipment.image}).")
     rows = [(e.cluster, e.name, f"{e.url}/v2/models/{e.name}/infer") for e in shipment.endpoints]
     table(("CLUSTER", "MODEL", "ENDPOINT"), rows)

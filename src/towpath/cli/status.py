@@ -7,7 +7,7 @@ import anyio
 import typer
 
 from towpath.cli.main import HomeOption, default_home
-from towpath.cli.output import Output, OutputOption, emit, table
+from towpath.cli.output import Output, OutputOption, emit, table, talk
 
 __all__ = ["add_to"]
 
@@ -28,6 +28,8 @@ def status(home: HomeOption = None, output: OutputOption = Output.text) -> None:
     else:
         _print(found)
     if not found["ready"]:
+        silent = [c["name"] for c in found["clusters"] if not c["ready"]] + found["down"]
+        talk(f"\nNot answering: {', '.join(silent)}. Is 'towpath up' running on this home?")
         raise typer.Exit(6)
 
 
@@ -54,9 +56,15 @@ def _print(found: dict[str, Any]) -> None:
     )
     print()
     table(
-        ("CLUSTER", "MODEL", "STATE", "ENDPOINT"),
+        ("CLUSTER", "MODEL", "VERSION", "STATE", "ENDPOINT"),
         [
-            (e["cluster"], e["name"], word[e["ready"]], f"{e['url']}/v2/models/{e['name']}/infer")
+            (
+                e["cluster"],
+                e["name"],
+                e["version"] or "-",
+                word[e["ready"]],
+                f"{e['url']}/v2/models/{e['name']}/infer",
+            )
             for e in found["endpoints"]
         ],
     )

@@ -92,6 +92,7 @@ class Services:
 
     async def run(self, adopted: list[Child]) -> None:
         """Work until cancelled; what runs already goes on answering meanwhile."""
+        await self._expect()
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
             for child in adopted:
@@ -99,6 +100,17 @@ class Services:
             for namespace, name in self.runtimes.services() | self.ingress.services():
                 self.controller.ask(Request(namespace, name))
             await self.controller.run()
+
+    async def _expect(self) -> None:
+        """Have the gateway know every service before the first of them runs."""
+        try:
+            for service in await self.client.list(INFERENCE_SERVICE):
+                request = Request(service["metadata"]["namespace"], service["metadata"]["name"])
+                ours = request.namespace not in self.foreign and MIRROR not in annotations(service)
+                if ours and request not in self.ingress.services():
+                    await self.ingress.hold(*request)
+        except TowpathError as exc:  # the first look at each of them does the same
+            log.warning("failed to announce services", extra=fields(error=exc))
 
     async def reconcile(self, request: Request) -> After | None:
         """One look at one service."""

@@ -66,7 +66,8 @@ def load(file: Path, threads: int) -> Model:
         )
     except state.InvalidProtobuf as exc:
         raise InvalidError(
-            f"{file.name!r} is not an ONNX model: its content cannot be read as one"
+            f"{file.name!r} is not an ONNX model: its content cannot be read as one",
+            hint="Is it the file that was exported, and complete?",
         ) from exc
     except _REFUSED as exc:
         reason = _sentence(exc).removeprefix(f"Load model from {file} failed:")
