@@ -28,6 +28,7 @@ import anyio
 import psutil
 
 from towpath.errors import ConflictError, UnavailableError
+from towpath.files import write_atomic
 from towpath.telemetry import fields
 
 __all__ = [
@@ -38,7 +39,6 @@ __all__ = [
     "lifeline_cut",
     "locked",
     "locked_within",
-    "write_atomic",
 ]
 
 log = logging.getLogger(__name__)
@@ -50,22 +50,6 @@ POLL: Final = 0.1
 """Seconds between two looks at an adopted process: nobody tells its exit to a foreign parent."""
 LOG_BYTES: Final = 10 * 1024 * 1024
 """Size at which a log file is set aside when its process starts anew; one older file is kept."""
-
-
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Write a file as a whole or not at all, and make it last."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

@@ -22,10 +22,10 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def host(tmp_path: Path) -> AsyncIterator[str]:
-    """Host and port of a distribution in ``tmp_path / "root"``."""
+    """Host and port of a distribution in ``tmp_path / "images"``."""
     sock = web.listen("127.0.0.1", 0)
     async with anyio.create_task_group() as tasks:
-        await tasks.start(partial(web.serve, app(tmp_path / "root"), sock, drain=1))
+        await tasks.start(partial(web.serve, app(tmp_path / "images"), sock, drain=1))
         yield f"127.0.0.1:{sock.getsockname()[1]}"
         tasks.cancel_scope.cancel()
 
@@ -69,7 +69,7 @@ async def test_inspect(skopeo: str, host: str, model: Path) -> None:
 async def test_the_folder_is_a_layout(skopeo: str, host: str, model: Path, tmp_path: Path) -> None:
     _, digest = await pushed(host, model)
 
-    found = await run(skopeo, "inspect", f"oci:{tmp_path}/root/team+fraud:v1")
+    found = await run(skopeo, "inspect", f"oci:{tmp_path}/images/team+fraud:v1")
     assert found["Digest"] == digest
 
 

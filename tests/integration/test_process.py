@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 from towpath.errors import ConflictError, UnavailableError
+from towpath.files import write_atomic
 from towpath.process import (
     Children,
     Lifeline,
     Program,
     locked,
     locked_within,
-    write_atomic,
 )
 
 pytestmark = pytest.mark.anyio

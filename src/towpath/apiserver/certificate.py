@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from towpath.apiserver._files import write
 from towpath.errors import UnavailableError
+from towpath.files import write_atomic
 
 __all__ = ["LOOPBACK", "Certificate", "ensure"]
 
@@ -178,5 +178,5 @@ def _write(pair: _Pair, certificate: Path, key: Path) -> None:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    write(key, private)
-    write(certificate, _pem(pair.certificate))
+    write_atomic(key, private, mode=0o600)
+    write_atomic(certificate, _pem(pair.certificate), mode=0o600)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from towpath.apiserver._files import write
 from towpath.errors import UnavailableError
+from towpath.files import write_atomic
 from towpath.spec._wire import JsonObject
 
 __all__ = ["kubeconfig", "write_kubeconfig"]
@@ -53,7 +53,7 @@ def write_kubeconfig(path: Path, config: JsonObject) -> bool:
         if path.is_file() and path.read_bytes() == data and path.stat().st_mode & 0o077 == 0:
             return False
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, data)
+        write_atomic(path, data, mode=0o600)
     except OSError as exc:
         raise UnavailableError(
             f"cannot write the kubeconfig {path}: {exc.strerror or exc}"

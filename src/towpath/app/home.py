@@ -13,7 +13,8 @@ from typing import Final
 from towpath.app.ports import Ports
 from towpath.auth import new_token
 from towpath.errors import ConflictError, InvalidError, NotFoundError
-from towpath.process import locked, write_atomic
+from towpath.files import write_atomic
+from towpath.process import locked
 
 __all__ = ["HUB", "REPOSITORY", "Home"]
 

@@ -26,8 +26,9 @@ from towpath.app.ports import HOST
 from towpath.auth import Guard, Identity, Tokens
 from towpath.edge import Leash
 from towpath.errors import NotFoundError, TowpathError, UnavailableError
+from towpath.files import write_atomic
 from towpath.kube import Writer
-from towpath.process import Children, Lifeline, Program, write_atomic
+from towpath.process import Children, Lifeline, Program
 from towpath.registry import api as registry
 from towpath.registry.database import Database, open_database
 from towpath.settings import Settings

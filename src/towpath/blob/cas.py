@@ -24,6 +24,7 @@ from towpath.blob import disk, index
 from towpath.blob.digest import Hasher, of_bytes
 from towpath.blob.stream import Chunks, closing
 from towpath.errors import InvalidError, NotFoundError, Reason, UnavailableError
+from towpath.files import sync_folder, write_atomic
 from towpath.settings import Blob
 from towpath.spec.names import Digest
 from towpath.spec.names import digest as checked
@@ -128,7 +129,7 @@ class Layout:
                 part.replace(target)
             finally:
                 part.unlink(missing_ok=True)
-            disk.sync_folder(target.parent)
+            sync_folder(target.parent)
             return True
 
         with disk.errors(f"blob {digest}"):
@@ -239,7 +240,7 @@ class Layout:
                     raise
                 os.fsync(fd)
                 path.replace(target)
-                disk.sync_folder(target.parent)
+                sync_folder(target.parent)
                 self._hashers.pop(upload, None)
                 return hasher.size
             finally:
@@ -282,7 +283,7 @@ class Layout:
 
         def put() -> None:
             self._make()
-            disk.replace(self.file(manifest["digest"]), data)
+            write_atomic(self.file(manifest["digest"]), data)
             self._change(lambda old: index.add(old, manifest, tag))
 
         with disk.errors(f"manifest {manifest['digest']}"):
@@ -340,7 +341,7 @@ class Layout:
     def _change(self, change: Callable[[Index], Index]) -> None:
         with disk.locked(self.path / ".lock"):
             data = json.dumps(change(self.index()), separators=(",", ":")).encode()
-            disk.replace(self.path / "index.json", data)
+            write_atomic(self.path / "index.json", data)
 
     def _make(self) -> None:
         """Make the folder a layout where it is none yet. Blocking."""
@@ -350,6 +351,6 @@ class Layout:
             return
         if not (self.path / "index.json").exists():
             self._change(lambda old: old)
-        disk.replace(
+        write_atomic(
             self.path / "oci-layout", json.dumps({"imageLayoutVersion": LAYOUT_VERSION}).encode()
         )

@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import secrets
 from collections.abc import AsyncIterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +22,7 @@ from towpath.errors import (
     UnavailableError,
 )
 
-__all__ = ["chunks", "claim", "drain", "errors", "locked", "replace", "sync_folder"]
+__all__ = ["chunks", "claim", "drain", "errors", "locked"]
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -135,33 +134,5 @@ def locked(path: Path) -> Iterator[None]:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(fd)
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a small file: a reader sees the old or the new one, also after a crash. Blocking.
-
-    Raises:
-        OSError: of the disk, untranslated; nothing is left behind.
-    """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make a folder's entries last. Blocking."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)

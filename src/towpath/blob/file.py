@@ -21,6 +21,7 @@ from towpath.blob.store import Entry
 from towpath.blob.stream import Chunks, closing
 from towpath.blob.uri import Uri
 from towpath.errors import ConflictError, InvalidError, NotFoundError
+from towpath.files import sync_folder
 from towpath.settings import Blob
 from towpath.spec.names import Digest
 from towpath.spec.oci import OCTET_STREAM, Descriptor
@@ -253,4 +254,4 @@ def _undo(made: list[Path]) -> None:
 def _publish(fd: int, target: Path) -> None:
     os.fsync(fd)
     _part_of(target).replace(target)
-    disk.sync_folder(target.parent)
+    sync_folder(target.parent)

@@ -13,6 +13,7 @@ from anyio import to_thread
 from towpath.blob import disk, image, untar
 from towpath.blob.cas import Layout
 from towpath.errors import InvalidError
+from towpath.files import sync_folder
 from towpath.spec.kserve import MODELS_DIR
 from towpath.spec.names import Digest
 from towpath.spec.oci import DOCKER_LAYER, DOCKER_LAYER_TAR, LAYER_TAR, LAYER_TAR_GZIP, Manifest
@@ -77,12 +78,12 @@ def _unpack(layout: Layout, manifest: Manifest, folder: Path) -> None:
         untar.check_links(part)
         _check_not_empty(part)
         for path, _, _ in os.walk(part):
-            disk.sync_folder(Path(path))
+            sync_folder(Path(path))
         part.rename(folder)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
-    disk.sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
 def _stored(layout: Layout, manifest: Manifest) -> int:
