@@ -57,6 +57,6 @@ async def _run(module: str, config: Mapping[str, Any]) -> None:
     stop = anyio.Event()
     main = importlib.import_module(module).run
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(until_told, stop, config.get("lifeline"))
+        await tasks.start(until_told, stop, config.get("lifeline"))
         await main(config, stop)
         tasks.cancel_scope.cancel()

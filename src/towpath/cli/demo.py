@@ -43,7 +43,7 @@ async def _demo(edges: int, keep: bool) -> None:
         job.cancel()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(until_told, stop)
+        await tasks.start(until_told, stop)
         tasks.start_soon(interrupted)
         progress = Stages()
         async with temporary_platform(edges, progress) as home:

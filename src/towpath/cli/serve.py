@@ -43,7 +43,7 @@ async def _serve(folder: Path, name: str, port: int) -> None:
     stop = anyio.Event()
     with listen("127.0.0.1", port, flag="--http-port") as sock:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(until_told, stop)
+            await tasks.start(until_told, stop)
             async with serving(Source(name, folder), sock, configured(default_home()).serve):
                 address = f"http://127.0.0.1:{sock.getsockname()[1]}"
                 talk(f"Serving {name} at {address}/v2/models/{name}/infer. Ctrl-C stops it.")

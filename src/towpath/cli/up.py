@@ -57,7 +57,7 @@ async def _up(path: Path, edges: int | None, port_base: int | None, output: Outp
     stop = anyio.Event()
     with opened.locked():
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(until_told, stop)
+            await tasks.start(until_told, stop)
             async with Platform(opened, settings, stop).running():
                 if stop.is_set():
                     pass

@@ -100,7 +100,7 @@ def test_unknown_scheme_names_the_known_ones() -> None:
 
     assert "ftp" in caught.value.message
     assert "hunter2" not in caught.value.message
-    assert "file, http, https, memory, oci" in caught.value.hint
+    assert "file, http, https, oci" in caught.value.hint
     with pytest.raises(InvalidError):
         blob.writer("https://host/file")
 
