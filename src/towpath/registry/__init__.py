@@ -3,7 +3,7 @@
 
 Here is the client's side. The server's is in :mod:`towpath.registry.api` and
 :mod:`towpath.registry.database`: a command that only asks a registry loads no database library,
-which is 0.4 s of its start.
+which would be a quarter of its start (measured: 0.81 s with it, 0.61 s without).
 """
 
 from towpath.registry.client import Client
