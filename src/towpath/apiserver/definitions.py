@@ -12,6 +12,7 @@ import yaml
 from towpath.apiserver import failures
 from towpath.apiserver.fields import topology_of
 from towpath.apiserver.kinds import AGE, Column, Resource
+from towpath.apiserver.schema import Schema
 from towpath.spec._wire import Json, JsonObject
 from towpath.spec.kube import Kind
 
@@ -116,7 +117,7 @@ def served(crd: JsonObject) -> list[Resource]:
                 field["jsonPath"].lstrip(".") for field in version.get("selectableFields") or ()
             ),
             topology=topology_of(_schema(version)),
-            schema=_schema(version),
+            schema=_compiled(version),
             mixed=len(versions) > 1 or len(crd["status"]["storedVersions"]) > 1,
             stored=next(v["name"] for v in versions if v.get("storage")),
         )
@@ -131,6 +132,11 @@ def _map(value: Json) -> JsonObject:
 
 def _schema(version: JsonObject) -> JsonObject | None:
     return _map(version.get("schema")).get("openAPIV3Schema")
+
+
+def _compiled(version: JsonObject) -> Schema | None:
+    document = _schema(version)
+    return None if document is None else Schema(document)
 
 
 def _columns(columns: Json) -> tuple[Column, ...]:

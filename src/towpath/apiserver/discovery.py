@@ -112,7 +112,7 @@ def _entry(resource: Resource) -> JsonObject:
         "singularName": resource.singular,
         "namespaced": resource.kind.namespaced,
         "kind": resource.kind.kind,
-        "verbs": resource.verbs,
+        "verbs": list(resource.verbs),
     }
     if resource.short_names:
         entry["shortNames"] = list(resource.short_names)

@@ -3,13 +3,27 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from towpath.apiserver.fields import Topology
+from towpath.apiserver.schema import Schema
 from towpath.errors import NotFoundError
 from towpath.spec._wire import Json, JsonObject
 from towpath.spec.kube import Kind
 
-__all__ = ["Catalogue", "Column", "Resource", "unknown"]
+__all__ = ["VERBS", "Catalogue", "Column", "Resource", "Scale", "Subresource", "unknown"]
+
+VERBS: Final = (
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+)
+"""What can be done with a kind that is stored."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,30 @@ AGE = Column("Age", ".metadata.creationTimestamp", "date")
 
 
 @dataclass(frozen=True)
+class Scale:
+    """Where the ``scale`` subresource finds its numbers, as paths such as ``.spec.replicas``."""
+
+    spec: str = ".spec.replicas"
+    status: str = ".status.replicas"
+    selector: str = ""
+
+
+@dataclass(frozen=True)
+class Subresource:
+    """A subresource that the server answers itself, such as ``serviceaccounts/token``.
+
+    Attributes:
+        name: The last part of its path.
+        kind: Of what is sent and answered.
+        verbs: What can be done with it.
+    """
+
+    name: str
+    kind: Kind
+    verbs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Resource:
     """A kind as served in one version.
 
@@ -48,9 +86,12 @@ class Resource:
         generation: Whether metadata.generation counts changes of what is wanted.
         selectable: Fields a fieldSelector may name besides name and namespace.
         topology: How its lists and maps merge.
-        schema: OpenAPI v3 schema, where one is known.
+        schema: What its objects look like, where that is known.
         mixed: Whether stored objects may be of another version.
         stored: The version that is stored.
+        scale: How ``scale`` reads and writes it, where it can be scaled.
+        subresources: What else lies under an object of it, besides ``status`` and ``scale``.
+        verbs: What can be done with it, as discovery lists it.
     """
 
     kind: Kind
@@ -63,9 +104,12 @@ class Resource:
     generation: bool = False
     selectable: tuple[str, ...] = ()
     topology: Topology = field(default_factory=Topology)
-    schema: JsonObject | None = None
+    schema: Schema | None = None
     mixed: bool = False
     stored: str = ""
+    scale: Scale | None = None
+    subresources: tuple[Subresource, ...] = ()
+    verbs: tuple[str, ...] = VERBS
 
     @property
     def key(self) -> str:
@@ -81,13 +125,6 @@ class Resource:
     def qualified_kind(self) -> str:
         """``Kind.group``, as in messages about an invalid object."""
         return f"{self.kind.kind}.{self.kind.group}" if self.kind.group else self.kind.kind
-
-    @property
-    def verbs(self) -> list[str]:
-        """What can be done with it, as discovery lists it."""
-        return sorted(
-            ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-        )
 
 
 def unknown() -> NotFoundError:

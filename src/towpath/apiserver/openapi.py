@@ -82,7 +82,7 @@ def _schema_name(resource: Resource) -> str:
 
 
 def _schema(resource: Resource) -> JsonObject:
-    base = resource.schema or {
+    base = (resource.schema.document if resource.schema else None) or {
         "type": "object",
         "description": f"{resource.kind.kind}, kept as a record.",
         "properties": {},
