@@ -7,6 +7,7 @@ import inspect
 import sys
 from pathlib import Path
 
+import typer
 from typer.testing import CliRunner
 
 from towpath import errors, settings, web
@@ -19,8 +20,17 @@ NOTE = "<!-- Generated from the code by `make docs`; do not edit. -->\n\n"
 def commands() -> str:
     """Every command's help, as a user sees it."""
     register()
-    names = sorted(str(command.name) for command in cli.registered_commands)
-    return "\n".join(["# Commands\n", _help(), *(_help(name) for name in names)])
+    return "\n".join(["# Commands\n", _help(), *(_help(*name) for name in _names(cli))])
+
+
+def _names(group: typer.Typer) -> list[tuple[str, ...]]:
+    """Every command, as the words that call it."""
+    names = [(str(command.name),) for command in group.registered_commands]
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            own = (str(inner.name),)
+            names += [own, *((*own, *rest) for rest in _names(inner.typer_instance))]
+    return sorted(names)
 
 
 def _help(*command: str) -> str:

@@ -2,9 +2,25 @@
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["sync_folder", "write_atomic"]
+__all__ = ["kept_secret", "sync_folder", "write_atomic"]
+
+
+def kept_secret(path: Path, make: Callable[[], str]) -> str:
+    """The secret in a file; made when first asked for, in a file of mode 600 (blocking).
+
+    Raises:
+        OSError: of the disk.
+    """
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        secret = make()
+        write_atomic(path, secret.encode(), mode=0o600)
+        return secret
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -149,8 +149,11 @@ class Program:
         facts: Mapping[str, Any] | None = None,
         fds: tuple[int, ...] = (),
     ) -> "Program":
-        """One of our own processes: ``python -m towpath child ROLE NAME``."""
-        argv = (sys.executable, "-m", "towpath", "child", role, name)
+        """One of our own processes: ``python -m towpath child ROLE NAME``.
+
+        What lies in the folder we were started in is not imported (``-P``).
+        """
+        argv = (sys.executable, "-P", "-m", "towpath", "child", role, name)
         return cls(name=name, argv=argv, config=config, facts=facts or {}, fds=fds)
 
 

@@ -31,6 +31,29 @@ class Api:
     """Largest request body; the limit of the real API server."""
     history: int = 10_000
     """Changes kept for watches that resume; an hour of a busy fleet, a few MB of SQLite."""
+    issuer: str = "https://kubernetes.default.svc.cluster.local"
+    """Who signs ServiceAccount tokens, and whom they are for unless they say so; as most clusters
+    have it."""
+    token_seconds: int = 2**32
+    """Longest life of a ServiceAccount token; one asked for longer is cut. The API's own bound."""
+    oidc_issuer: str = ""
+    """URL of an OpenID Connect issuer whose users may call (`https` only); empty for none."""
+    oidc_audience: str = ""
+    """Whom its tokens must be for (client id); needed with an issuer."""
+    oidc_user_claim: str = "sub"
+    """Claim that holds the user name; `email` counts only when verified."""
+    oidc_user_prefix: str = ""
+    """Put before user names; empty puts the issuer and `#` (nothing for `email`), `-` nothing."""
+    oidc_groups_claim: str = ""
+    """Claim that holds the groups; empty for none."""
+    oidc_groups_prefix: str = ""
+    """Put before the names of groups."""
+    oidc_required_claims: str = ""
+    """Claims that a token must have, as `claim=value,claim=value`."""
+    oidc_ca_file: str = ""
+    """PEM file of authorities for the issuer's certificate; empty for the machine's."""
+    oidc_algorithms: str = "RS256"
+    """What its tokens may be signed with, separated by commas: RS, ES, PS with 256, 384, 512."""
 
 
 @dataclass(frozen=True)
@@ -144,8 +167,9 @@ def _read(known: Any, name: str, knobs: Mapping[str, Any], origin: str) -> dict[
                 f"{origin}: there is no setting {name}.{knob}",
                 hint="'towpath settings' lists all.",
             )
-        wanted = type(getattr(known, knob))
-        read = _value(wanted, value)
+        default = getattr(type(known)(), knob)
+        wanted = type(default)
+        read = value if value == default == "" else _value(wanted, value)
         if read is None:
             kind = {int: "a whole number above 0", float: "a number above 0"}.get(wanted, "a text")
             raise InvalidError(f"{origin}: {name}.{knob} is {value!r}, not {kind}")

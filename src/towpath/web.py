@@ -8,7 +8,7 @@ Kubernetes ``Status``, Kubeflow ``{code, message}``, OCI ``errors[]``, Open Infe
 import logging
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -93,7 +93,7 @@ def kubernetes_status(error: TowpathError, status: int) -> Mapping[str, Any]:
     return {
         "kind": "Status",
         "apiVersion": "v1",
-        "metadata": {},
+        "metadata": getattr(error, "metadata", {}),
         "status": "Failure",
         "message": _sentence(error),
         "reason": "InternalError" if status == 500 else _kubernetes_reason(error),
@@ -241,18 +241,21 @@ async def body(request: Request, limit: int) -> bytes:
     Raises:
         InvalidError: the body is larger (reason ``TooLarge``).
     """
-    too_large = InvalidError(
-        f"the request body is larger than the limit of {limit} bytes", reason=Reason.TOO_LARGE
-    )
     declared = request.headers.get("content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
-        raise too_large
+        raise _too_large(limit)
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > limit:
-            raise too_large
+            raise _too_large(limit)
     return bytes(data)
+
+
+def _too_large(limit: int) -> InvalidError:
+    return InvalidError(
+        f"the request body is larger than the limit of {limit} bytes", reason=Reason.TOO_LARGE
+    )
 
 
 def listen(host: str, port: int, *, flag: str = "--port") -> socket.socket:
@@ -321,9 +324,12 @@ async def serve(
     """
     config = uvicorn.Config(
         application,
+        http="httptools",
+        loop="none",
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=max(1, round(drain)),
         timeout_keep_alive=75,
         ssl_certfile=certificate[0] if certificate else None,
@@ -334,7 +340,8 @@ async def serve(
     ended = anyio.Event()
 
     async def run() -> None:
-        with anyio.CancelScope(shield=True):
+        # uvicorn leaves by SystemExit when the app's own start failed
+        with anyio.CancelScope(shield=True), suppress(SystemExit):
             await server.serve(sockets=[sock])
         ended.set()
 

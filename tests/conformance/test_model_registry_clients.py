@@ -1,18 +1,14 @@
 """The official Python client, both generations, against our model registry."""
 
-import contextlib
 import json
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-REQUIRED = os.environ.get("TOWPATH_REQUIRE_ENGINES") == "1"
-VENVS = Path(tempfile.gettempdir()) / "towpath-test-venvs"
 SERVER = Path(__file__).parents[1] / "integration" / "model_registry_server.py"
 
 NEWEST = "model-registry>=0.3.18"
@@ -72,30 +68,6 @@ print(json.dumps(said))
 """
 
 
-def venv(requirement: str) -> Path:
-    """The interpreter of a virtual environment that holds the client; made when it is not there."""
-    folder = VENVS / requirement.replace("=", "").replace(">", "-from-")
-    if not folder.exists():
-        VENVS.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=VENVS) as making:
-            python = Path(making) / "venv" / "bin" / "python"
-            try:
-                for command in (
-                    [sys.executable, "-m", "venv", str(python.parents[1])],
-                    [str(python), "-m", "pip", "install", "--quiet", requirement],
-                ):
-                    subprocess.run(command, check=True, capture_output=True, text=True, timeout=480)
-            except (subprocess.SubprocessError, OSError) as exc:
-                lines = (getattr(exc, "stderr", None) or str(exc)).strip().splitlines()
-                reason = f"{requirement} cannot be installed: {lines[-1] if lines else exc}"
-                if REQUIRED:
-                    pytest.fail(f"{reason}, and TOWPATH_REQUIRE_ENGINES is set")
-                pytest.skip(reason)
-            with contextlib.suppress(OSError):  # another run was faster
-                python.parents[1].rename(folder)
-    return folder / "bin" / "python"
-
-
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[str]:
     """Port of a registry in a process of its own."""
@@ -110,14 +82,17 @@ def port(tmp_path: Path) -> Iterator[str]:
 
 @pytest.mark.timeout(1080)
 @pytest.mark.parametrize("requirement", [NEWEST, pytest.param(OLDER, marks=pytest.mark.long)])
-def test_the_official_client_registers_finds_updates_and_pages(port: str, requirement: str) -> None:
-    python = venv(requirement)
+def test_the_official_client_registers_finds_updates_and_pages(
+    port: str, requirement: str, client_venv: Callable[..., Path], tmp_path: Path
+) -> None:
+    name = requirement.replace("=", "").replace(">", "-from-")
+    python = client_venv(name, requirement)
     ran = subprocess.run(
         [str(python), "-c", DRIVE, port],
         capture_output=True,
         text=True,
         timeout=120,
-        env={"PATH": os.environ.get("PATH", ""), "HOME": str(VENVS)},
+        env={"PATH": os.environ.get("PATH", ""), "HOME": str(tmp_path)},
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

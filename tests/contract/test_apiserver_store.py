@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import anyio
 import pytest
 
 from towpath.apiserver import Store
-from towpath.apiserver.record import Address, Change, Record, Write
+from towpath.apiserver.record import Address, Change, Range, Record, Write
 from towpath.errors import ConflictError, DeniedError, NotFoundError, Reason, UnavailableError
 
 pytestmark = pytest.mark.anyio
@@ -154,6 +155,26 @@ async def test_what_is_cancelled_before_its_turn_is_never_made(store: Store) -> 
     assert [r.address.name for r in (await store.page("things")).records] == ["y"]
 
 
+async def test_a_cancelled_writer_lets_the_others_write(store: Store) -> None:
+    async def write(name: str, scope: anyio.CancelScope) -> None:
+        with scope:
+            await store.write(Write(thing(name), None, obj()))
+
+    scopes = {f"n{index:02}": anyio.CancelScope() for index in range(30)}
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks:
+            for name, scope in scopes.items():
+                tasks.start_soon(write, name, scope)
+                if name == "n00":  # it is being made while the others come to wait
+                    await anyio.wait_all_tasks_blocked()
+            await anyio.lowlevel.checkpoint()
+            for name in list(scopes)[1::2]:
+                scopes[name].cancel()
+    kept = {r.address.name for r in (await store.page("things")).records}
+    assert set(list(scopes)[::2]) <= kept
+    await put(store, thing("after"))
+
+
 async def test_pages_come_in_order(store: Store) -> None:
     names = [("a", "x"), ("a", "y"), ("b", "a"), ("b", "x"), ("c", "a")]
     for namespace, name in reversed(names):
@@ -168,6 +189,9 @@ async def test_pages_come_in_order(store: Store) -> None:
         after = found[-1]
     assert found == names
     assert (await store.page("things")).revision == store.revision
+    assert await store.count(Range("things")) == 5
+    assert await store.count(Range("things", after=("a", "y"))) == 3
+    assert await store.count(Range("things", "b", after=("b", "a"))) == 1
     within = await store.page("things", "b", limit=2)
     assert [r.address.name for r in within.records] == ["a", "x"]
     assert not within.more
@@ -201,6 +225,61 @@ async def test_changes_are_told_in_order(store: Store) -> None:
     assert changes[1].old_object is not None
     assert changes[1].old_object["value"] == 1
     assert await store.changes("things", cursor) == ([], cursor)
+
+
+async def state(store: Store, at: int, namespace: str = "") -> dict[Address, int]:
+    """Values by address, as read page by page."""
+    found: dict[Address, int] = {}
+    after = ("", "")
+    while True:
+        page = await store.page("things", namespace, after=after, limit=2, at=at)
+        assert page.revision == at
+        found |= {record.address: record.object()["value"] for record in page.records}
+        if not page.more:
+            return found
+        after = page.records[-1].address[1:]
+
+
+async def test_every_state_since_the_floor_can_be_read(store: Store) -> None:
+    now: dict[Address, int] = {}
+    states = {}
+    chance = Random(1)
+    for value in range(3 * HISTORY):
+        address = thing(f"n{chance.randrange(9)}", chance.choice("ab"))
+        if address in now and chance.random() < 0.3:
+            del now[address]
+            change = await remove(store, address)
+        else:
+            now[address] = value
+            change = await put(store, address, value)
+        states[change.record.revision] = dict(now)
+    told = []
+    for revision, known in states.items():
+        if revision >= store.floor:
+            told.append(revision)
+            assert await state(store, revision) == known
+            inside = {a: v for a, v in known.items() if a.namespace == "b"}
+            assert await state(store, revision, "b") == inside
+            continue
+        with pytest.raises(ConflictError) as expired:
+            await store.page("things", at=revision)
+        assert expired.value.reason is Reason.EXPIRED
+    assert len(told) >= HISTORY
+
+
+async def test_a_change_knows_what_it_changed_however_old(store: Store) -> None:
+    await put(store, thing("old"), 1)
+    for value in range(2 * HISTORY):
+        await put(store, thing("busy"), value)
+    cursor = store.revision
+    await put(store, thing("old"), 2)
+    for value in range(HISTORY // 2):
+        await put(store, thing("busy", resource="others"), value)
+    assert store.floor > 2
+    changes, _ = await store.changes("things", cursor)
+    assert [c.old_object and c.old_object["value"] for c in changes] == [1]
+    assert (await state(store, cursor))[thing("old")] == 1
+    assert (await state(store, cursor + 1))[thing("old")] == 2
 
 
 async def test_history_is_bounded(store: Store) -> None:

@@ -10,12 +10,12 @@ import anyio
 import pytest
 
 from towpath import apiserver, web
-from towpath.auth import Guard, Identity, Tokens
+from towpath.auth import Identity, Tokens
 from towpath.errors import ConflictError, InvalidError, NotFoundError, Reason
-from towpath.kube import Client, Writer
+from towpath.kube import NORMAL, Client, Recorder, Writer, hold, let_go, write_status
 from towpath.settings import Api
 from towpath.spec.kserve import INFERENCE_SERVICE
-from towpath.spec.kube import CONFIG_MAP, NAMESPACE, Object
+from towpath.spec.kube import CONFIG_MAP, EVENT, NAMESPACE, Object
 from towpath.testing import MemoryCluster
 
 pytestmark = pytest.mark.anyio
@@ -31,8 +31,7 @@ async def embedded(folder: Path, certificate: apiserver.Certificate) -> AsyncIte
     """The embedded API over TLS, through the client that everything uses."""
     tokens = Tokens([("token", Identity("admin", frozenset({apiserver.ADMINISTRATORS})))])
     async with apiserver.Store(folder / "api.db", history=100) as store:
-        server = apiserver.ApiServer(store, Api())
-        guarded = Guard(server.asgi, tokens, apiserver.rule, web.kubernetes_status)
+        server = apiserver.ApiServer(store, Api(), known=[tokens])
         sock = web.listen("127.0.0.1", 0)
         url = f"https://127.0.0.1:{sock.getsockname()[1]}"
         authority = certificate.authority
@@ -40,7 +39,7 @@ async def embedded(folder: Path, certificate: apiserver.Certificate) -> AsyncIte
         apiserver.write_kubeconfig(folder / "kubeconfig", config)
         serve = partial(
             web.serve,
-            guarded,
+            server.guarded,
             sock,
             certificate=(str(certificate.chain), str(certificate.key)),
             drain=1,
@@ -253,6 +252,76 @@ async def test_a_finalizer_delays_deletion(api: Writer) -> None:
         await api.get(CONFIG_MAP, "a", "models")
 
 
+async def test_who_holds_an_object_lets_it_go(api: Writer) -> None:
+    made = await api.create(CONFIG_MAP, config(finalizers=["example.org/theirs"]))
+    held = await hold(api, CONFIG_MAP, made, "example.org/ours")
+    assert held["metadata"]["finalizers"] == ["example.org/theirs", "example.org/ours"]
+    assert version(await hold(api, CONFIG_MAP, held, "example.org/ours")) == version(held)
+    with pytest.raises(ConflictError):
+        await hold(api, CONFIG_MAP, made, "example.org/late")
+    await api.delete(CONFIG_MAP, "a", "models")
+    with pytest.raises(ConflictError):
+        await let_go(api, CONFIG_MAP, held, "example.org/ours")
+    for finalizer in ("example.org/ours", "example.org/theirs"):
+        await let_go(api, CONFIG_MAP, await api.get(CONFIG_MAP, "a", "models"), finalizer)
+    with pytest.raises(NotFoundError):
+        await api.get(CONFIG_MAP, "a", "models")
+    await let_go(api, CONFIG_MAP, held, "example.org/ours")
+
+
+async def test_nobody_takes_hold_of_what_is_going(api: Writer) -> None:
+    await api.create(CONFIG_MAP, config(finalizers=["example.org/theirs"]))
+    await api.delete(CONFIG_MAP, "a", "models")
+    going = await api.get(CONFIG_MAP, "a", "models")
+    with pytest.raises(InvalidError):
+        await hold(api, CONFIG_MAP, going, "example.org/ours")
+
+
+async def test_a_version_is_not_for_what_is_new(api: Writer) -> None:
+    with pytest.raises(InvalidError):
+        await api.create(CONFIG_MAP, config(resourceVersion="1"))
+
+
+async def test_replace_finds_what_it_replaces(api: Writer) -> None:
+    with pytest.raises(NotFoundError):
+        await api.replace(CONFIG_MAP, config("absent", resourceVersion="1"))
+    made = await api.create(INFERENCE_SERVICE, service())
+    with pytest.raises(InvalidError):  # of custom kinds, the version that was read is required
+        await api.replace(INFERENCE_SERVICE, service(minReplicas=2))
+    spec: Any = {"predictor": {"minReplicas": 2}}
+    replaced = await api.replace(INFERENCE_SERVICE, {**made, "spec": spec})
+    assert replaced["metadata"]["generation"] == 2
+
+
+async def test_a_status_is_of_kinds_that_have_one_apart(api: Writer) -> None:
+    await api.create(CONFIG_MAP, config())
+    with pytest.raises(NotFoundError):
+        await api.merge_status(CONFIG_MAP, "a", "models", {"status": {"x": "1"}})
+
+
+async def test_a_status_is_written_where_it_differs(api: Writer) -> None:
+    made = await api.create(INFERENCE_SERVICE, service())
+    one = await write_status(api, INFERENCE_SERVICE, made, {"url": "x", "address": {"url": "x"}})
+    assert one["status"] == {"url": "x", "address": {"url": "x"}}
+    two = await write_status(api, INFERENCE_SERVICE, one, {"url": "x"})
+    assert two["status"] == {"url": "x"}
+    assert version(await write_status(api, INFERENCE_SERVICE, two, {"url": "x"})) == version(two)
+
+
+async def test_an_event_is_counted(api: Writer) -> None:
+    about = await api.create(INFERENCE_SERVICE, service())
+    recorder = Recorder(api, "test")
+    for message in ("it answers", "it answers", "another does"):
+        await recorder.record(about, NORMAL, "Ready", message)
+    found = {str(e["message"]): e for e in cast(list[Any], await api.list(EVENT, "models"))}
+    assert {message: event["count"] for message, event in found.items()} == {
+        "it answers": 2,
+        "another does": 1,
+    }
+    involved = found["it answers"]["involvedObject"]
+    assert (involved["kind"], involved["uid"]) == ("InferenceService", about["metadata"]["uid"])
+
+
 async def test_a_namespace_has_no_namespace(api: Writer) -> None:
     made = await api.apply(NAMESPACE, {"metadata": {"name": "new"}}, "test")
     assert "namespace" not in made["metadata"]
@@ -280,3 +349,17 @@ async def _until(events: AsyncIterator[Any], obj: Object) -> AsyncIterator[Any]:
         yield event
         if event.object["metadata"]["name"] == obj["metadata"]["name"]:
             return
+
+
+async def test_watch_tells_that_something_is_going_before_it_has_gone(api: Writer) -> None:
+    made = await api.create(CONFIG_MAP, config(finalizers=["example.org/wait"]))
+    with anyio.fail_after(10):
+        async with aclosing(cast(Any, api.watch(CONFIG_MAP, "models"))) as events:
+            async for _ in _until(events, made):
+                pass
+            await api.delete(CONFIG_MAP, "a", "models")
+            going = await anext(events)
+            assert going.type == "MODIFIED"
+            assert going.object["metadata"]["deletionTimestamp"]
+            await let_go(api, CONFIG_MAP, going.object, "example.org/wait")
+            assert (await anext(events)).type == "DELETED"

@@ -11,7 +11,7 @@ import pytest
 
 from towpath.apiserver import Store
 from towpath.apiserver.builtin import BUILTIN
-from towpath.apiserver.record import Address, Write
+from towpath.apiserver.record import Address, Change, Write
 from towpath.apiserver.selectors import Selector
 from towpath.apiserver.watch import Watch, line, stream
 from towpath.errors import ConflictError, InvalidError, Reason, UnavailableError
@@ -26,50 +26,101 @@ from towpath.apiserver import Store
 from towpath.apiserver.record import Address, Write
 
 async def main() -> None:
-    async with Store(Path(sys.argv[1])) as store:
+    async with Store(Path(sys.argv[1]), history=300) as store:
         async def write(lane: int) -> None:
-            for index in range(100_000):
-                name = f"{lane}-{index}"
-                change = await store.write(
-                    Write(Address("things", "", name), None, {"metadata": {}, "name": name})
-                )
-                sys.stdout.write(f"{name} {change.record.revision}\\n")
+            address = Address("secrets" if lane % 2 else "things", "a", f"lane-{lane}")
+            record = await store.get(address)
+            value = record.object()["value"] if record else 0
+            while True:
+                value += 1
+                gone = value % 5 == 0 and record is not None
+                new = None if gone else {"metadata": {}, "value": value, "more": "x" * 500}
+                change = await store.write(Write(address, record, new))
+                record = None if gone else change.record
+                told = "gone" if gone else str(value)
+                sys.stdout.write(f"{lane} {change.record.revision} {told}\\n")
                 sys.stdout.flush()
         async with anyio.create_task_group() as tasks:
-            for lane in range(8):
+            for lane in range(16):
                 tasks.start_soon(write, lane)
 
 anyio.run(main)
 """
+Told = tuple[int, str]
 
 
-async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+def written_until_killed(path: Path, lines: int) -> dict[int, Told]:
+    """Let many writers run, kill them in the middle; the last that each was told: (revision, value
+    or ``gone``)."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    try:
+        told = [writer.stdout.readline() for _ in range(lines)]
+    finally:
+        os.kill(writer.pid, signal.SIGKILL)
+    told += writer.stdout.readlines()
+    writer.stdout.close()
+    writer.wait()
+    whole = [line.split() for line in told if line.endswith("\n")]
+    assert len(whole) >= lines
+    revisions = [int(revision) for _, revision, _ in whole]
+    assert len(set(revisions)) == len(revisions)
+    return {int(lane): (int(revision), value) for lane, revision, value in whole}
+
+
+@pytest.mark.parametrize("lines", [1, 1000, 2500])
+async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, lines: int) -> None:
     path = tmp_path / "api.db"
-    told: dict[str, int] = {}
-    for _ in range(2):  # the second writer starts on what the first left
-        path.unlink(missing_ok=True)
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
-        )
-        assert writer.stdout is not None
-        try:
-            lines = [writer.stdout.readline() for _ in range(400)]
-        finally:
-            os.kill(writer.pid, signal.SIGKILL)
-        lines += writer.stdout.read().splitlines()
-        writer.stdout.close()
-        writer.wait()
-        told = {n: int(r) for n, r in (line.split() for line in lines[:-1] if line.strip())}
-        async with Store(path) as store:
-            kept = {r.address.name: r for r in (await store.page("things")).records}
-            assert told.keys() <= kept.keys()
-            assert all(kept[name].revision == revision for name, revision in told.items())
-            assert all(record.object()["name"] == name for name, record in kept.items())
-            assert len(kept) <= len(told) + 9  # at most what was under way, invented nothing
-            revisions = sorted(r.revision for r in kept.values())
-            assert revisions == list(range(revisions[0], revisions[-1] + 1))
-            assert store.revision == revisions[-1]
-    assert len(told) >= 390
+    newest = 1
+    for _ in range(2):  # the second begins with what the first left
+        told = written_until_killed(path, lines)
+        async with Store(path, history=300) as store:
+            assert store.revision >= max(revision for revision, _ in told.values()) > newest
+            newest = store.revision
+            for lane, (revision, value) in told.items():
+                resource = "secrets" if lane % 2 else "things"
+                record = await store.get(Address(resource, "a", f"lane-{lane}"))
+                changes = await history(store, resource, revision)
+                own = [c for c in changes if c.record.address.name == f"lane-{lane}"]
+                assert len(own) <= 1  # at most what was under way
+                if own:  # nobody was told, but it is whole
+                    assert (record is None) == (own[0].type == "DELETED")
+                    assert record is None or record == own[0].record
+                elif value == "gone":
+                    assert record is None
+                else:
+                    assert record is not None
+                    assert (record.revision, record.object()["value"]) == (revision, int(value))
+            await check_history(store)
+
+
+async def history(store: Store, resource: str, since: int) -> list[Change]:
+    found: list[Change] = []
+    cursor = since
+    while cursor < store.revision:
+        changes, cursor = await store.changes(resource, cursor)
+        found += changes
+    return found
+
+
+async def check_history(store: Store) -> None:
+    """The changes lead from the oldest known state to the newest, without a gap."""
+    seen = []
+    for resource in ("secrets", "things"):
+        page = await store.page(resource, at=store.floor)
+        state = {record.address: record for record in page.records}
+        for change in await history(store, resource, store.floor):
+            before = state.pop(change.record.address, None)
+            assert change.before == (before.data if before else None)
+            assert (change.type == "ADDED") == (before is None)
+            if change.type != "DELETED":
+                state[change.record.address] = change.record
+            seen.append(change.record.revision)
+        now = (await store.page(resource)).records
+        assert sorted(state.values(), key=lambda record: record.address) == now
+    assert sorted(seen) == list(range(store.floor + 1, store.revision + 1))
 
 
 async def test_reopened(tmp_path: Path) -> None:
@@ -138,7 +189,7 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 7")
     db.close()
-    with pytest.raises(InvalidError, match="schema version 7, this Towpath knows 1"):
+    with pytest.raises(InvalidError, match="schema version 7, this Towpath knows 2"):
         await Store(path).__aenter__()
 
 

@@ -20,6 +20,7 @@ from towpath.kube.conditions import find, is_true
 from towpath.process import Children
 from towpath.settings import Blob, Distribution, Edge
 from towpath.spec.kserve import INFERENCE_SERVICE
+from towpath.spec.kube import EVENT
 from towpath.spec.names import ImageRef
 from towpath.testing import MemoryCluster
 
@@ -85,6 +86,11 @@ class Site:
                     return found
                 await anyio.sleep(0.02)
 
+    async def events(self) -> list[tuple[str, str, str]]:
+        """What was told: type, reason and message."""
+        found: Any = await self.api.list(EVENT, "default")
+        return [(event["type"], event["reason"], event["message"]) for event in found]
+
     async def predict(self, name: str = "fraud") -> httpx2.Response:
         case = golden.parse(EXAMPLE.golden.read_bytes())[0]
         url = f"http://127.0.0.1:{self.port}/v2/models/{name}/infer"
@@ -140,6 +146,11 @@ async def test_a_service_is_fetched_started_routed_and_taken_away(
         found = await site.until()
 
         assert await site.predicts()
+        assert {(kind, reason) for kind, reason, _ in await site.events()} == {
+            ("Normal", "Pulled"),
+            ("Normal", "Started"),
+            ("Normal", "Ready"),
+        }
         assert found["status"]["url"] == f"http://127.0.0.1:{site.port}"
         assert found["status"]["modelStatus"]["transitionStatus"] == "UpToDate"
         blobs = list((site.folder / "served" / ".incoming" / "blobs").rglob("*"))
@@ -208,6 +219,10 @@ async def test_a_model_that_does_not_load_is_told_and_the_old_one_goes_on(
         assert failure["reason"] == "ModelLoadFailed"
         assert "model.onnx" in failure["message"]
         assert await site.predicts()
+        revision = edge.desired(service(good)).revision
+        warned = [event for event in await site.events() if event[0] == "Warning"]
+        assert [reason for _, reason, _ in warned] == ["ModelLoadFailed"]
+        assert warned[0][2].startswith(f"revision {revision} goes on answering: ")
 
 
 async def test_an_image_that_is_not_there_is_told(
@@ -225,6 +240,7 @@ async def test_an_image_that_is_not_there_is_told(
                     break
                 await anyio.sleep(0.05)
         assert (await site.predict()).status_code == 503
+        assert ("Warning", "ModelLoadFailed") in {event[:2] for event in await site.events()}
 
 
 async def test_the_model_answers_while_nobody_manages_it_and_is_adopted(

@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import Scope
 
 from towpath import web
-from towpath.auth import ANONYMOUS, Guard, Identity, Tokens, new_token
-from towpath.errors import DeniedError
+from towpath.auth import ANONYMOUS, Authenticator, Guard, Identity, Several, Tokens, new_token
+from towpath.errors import DeniedError, Reason, UnavailableError
 
 ADA = Identity("ada", frozenset({"writers"}))
 TOKENS = Tokens([("right", ADA), ("other", Identity("bob"))])
@@ -98,3 +99,60 @@ def test_the_guard(path: str, token: str | None, status: int, body: str | None) 
         assert set(answer.json()) == {"error"}
         assert token is None or token not in answer.text
         assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+
+class Refusing:
+    """Knows one token, and that it is void."""
+
+    async def authenticate(self, token: str) -> Identity | None:
+        if token == "void":
+            raise DeniedError("it is void", reason=Reason.UNAUTHENTICATED)
+        return None
+
+
+@pytest.mark.anyio
+async def test_the_first_that_knows_a_token_says_whose_it_is() -> None:
+    late = Tokens([("right", Identity("eve")), ("void", Identity("eve")), ("late", ADA)])
+    several = Several([TOKENS, Refusing(), late])
+    assert await several.authenticate("right") == ADA
+    assert await several.authenticate("late") == ADA
+    assert await several.authenticate("nobody") is None
+    with pytest.raises(DeniedError):
+        await several.authenticate("void")
+
+
+async def as_somebody(identity: Identity, scope: Scope) -> Identity | bool:
+    if scope["path"] == "/down":
+        raise UnavailableError("the store is closed")
+    return Identity("carl") if scope["path"] == "/carl" else identity.user == "ada"
+
+
+@pytest.mark.parametrize("known", [TOKENS, [Refusing(), TOKENS]])
+@pytest.mark.parametrize(
+    ("path", "token", "status", "body"),
+    [
+        ("/", "right", 200, "ada"),
+        ("/carl", "other", 200, "carl"),
+        ("/", "other", 403, None),
+        ("/down", "right", 503, None),
+        ("/", "nobody", 401, None),
+    ],
+)
+def test_a_rule_may_wait_refuse_and_let_in_as_another(
+    known: Authenticator | list[Authenticator], path: str, token: str, status: int, body: str | None
+) -> None:
+    async def who(request: Request) -> Response:
+        return PlainTextResponse(request.state.identity.user)
+
+    inner = web.app([Route("/{path:path}", who)], web.inference_error)
+    client = TestClient(Guard(inner, known, as_somebody, web.inference_error))
+
+    answer = client.get(path, headers={"Authorization": f"Bearer {token}"})
+
+    assert answer.status_code == status
+    assert body is None or answer.text == body
+
+
+def test_two_headers_are_none() -> None:
+    headers = [("Authorization", "Bearer right"), ("Authorization", "Bearer other")]
+    assert guarded().get("/open", headers=headers).status_code == 401

@@ -4,13 +4,12 @@ The embedded Kubernetes API: real ``kubectl`` and client libraries work against 
 does not know whether it runs on a laptop or on a cluster.
 
     async with Store(home / "api.db", history=settings.history) as store:
-        server = ApiServer(store, settings)
-        guarded = Guard(server.asgi, tokens, rule, kubernetes_status)
-        await web.serve(guarded, sock, certificate=(chain, key), stopping=server.stop)
+        server = ApiServer(store, settings, known=[tokens], signing_key=home / "tokens.key")
+        await web.serve(server.guarded, sock, certificate=(chain, key), stopping=server.stop)
 """
 
-from towpath.apiserver.access import ADMINISTRATORS, cluster_user, rule
-from towpath.apiserver.certificate import LOOPBACK, Certificate, ensure
+from towpath.apiserver.access import ADMINISTRATORS, cluster_user
+from towpath.apiserver.certificate import LOOPBACK, Certificate, ensure, given
 from towpath.apiserver.kubeconfig import kubeconfig, write_kubeconfig
 from towpath.apiserver.server import ApiServer
 from towpath.apiserver.store import Store
@@ -23,7 +22,7 @@ __all__ = [
     "Store",
     "cluster_user",
     "ensure",
+    "given",
     "kubeconfig",
-    "rule",
     "write_kubeconfig",
 ]

@@ -1,57 +1,39 @@
-"""The SQL under the store: one file, one schema, calls that block.
+"""The SQL under the store: calls that are short enough for the event loop, and one that is not.
 
-Durability is SQLite's: WAL with ``synchronous=FULL``, so what a commit answered survives a kill and
-a power cut. One connection writes; a few read beside it. In memory, where connections cannot share,
-one does both.
+Statements run where they are called; only :meth:`Database.flush`, which waits for the disk, belongs
+in a thread (docs/adr/0012). One connection writes, others read beside it; in memory, where they
+cannot share, one does both. Long reads are generators that pause between pieces.
 """
 
 import contextlib
 import fcntl
-import queue
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
-import orjson
-
-from towpath.apiserver.record import Address, Change, ChangeType, Listing, Record, Write
+from towpath.apiserver._ledger import Ledger
+from towpath.apiserver._schema import connected, prepared
+from towpath.apiserver._sealed import SEALED
+from towpath.apiserver.record import Address, Change, Listing, Range, Record, Write
 from towpath.errors import (
     ConflictError,
-    DeniedError,
     InvalidError,
-    NotFoundError,
     Reason,
     TowpathError,
     UnavailableError,
 )
 
-__all__ = ["READERS", "Database"]
+__all__ = ["Database", "Steps"]
 
-VERSION: Final = 1
-_NAMESPACES: Final = "namespaces"
-_DEFINITIONS: Final = "customresourcedefinitions.apiextensions.k8s.io"
-_LEAVING: Final = "deletionTimestamp"
-READERS: Final = 4
-"""Connections that read at the same time; more only wait for the interpreter."""
+Steps = Generator[None, None, Any]
+"""A read in pieces: it pauses where others may have their turn, and returns what it read."""
 
-_SCHEMA: Final = """
-CREATE TABLE objects (
-  resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-  revision INTEGER NOT NULL, data BLOB NOT NULL,
-  PRIMARY KEY (resource, namespace, name)
-);
-CREATE TABLE changes (
-  revision INTEGER PRIMARY KEY, type TEXT NOT NULL,
-  resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-  data BLOB NOT NULL, previous INTEGER NOT NULL
-);
-CREATE TABLE owners (
-  resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, uid TEXT NOT NULL,
-  PRIMARY KEY (resource, namespace, name, uid)
-) WITHOUT ROWID;
-CREATE INDEX owners_uid ON owners (uid);
-"""
+_IDLE: Final = 4
+"""Reading connections kept open while nobody uses them."""
+_PIECE: Final = 200
+"""Rows read without a pause: a third of a millisecond, for objects of 1 KiB."""
+_PIECE_BYTES: Final = 512 * 1024
 
 
 @contextlib.contextmanager
@@ -76,177 +58,237 @@ class Database:
     Args:
         path: The file; None keeps everything in memory.
         history: Changes kept.
+        key: What Secrets are encrypted with; None is the key file beside the database.
+
+    Attributes:
+        revision: The newest.
+        floor: The oldest from which changes can be told and states read.
 
     Raises:
         ConflictError: another process has the file open.
-        InvalidError: it is not such a database, or a newer version wrote it.
+        DeniedError: others may read the key file.
+        InvalidError: it is not such a database, a newer version wrote it, or its key is another.
         UnavailableError: it cannot be opened.
     """
 
-    def __init__(self, path: Path | None, history: int) -> None:
-        self._history = max(1, history)
-        self._lock = None if path is None else _locked(path)
-        self._writers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
-        self._readers = self._writers if path is None else queue.SimpleQueue()
-        try:
-            with _translated():
-                self._open(path)
-        except TowpathError:
-            self.close()
-            raise
-
-    def _open(self, path: Path | None) -> None:
-        name = ":memory:" if path is None else str(path)
-        for index in range(1 if path is None else 1 + READERS):
-            db = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
-            (self._writers if index == 0 else self._readers).put(db)
-            if index:
-                db.execute("PRAGMA query_only = ON")
-                continue
-            found = db.execute("PRAGMA user_version").fetchone()[0]
-            if found > VERSION:
-                raise InvalidError(
-                    f"the database {name} has schema version {found}, this Towpath knows {VERSION}",
-                    hint="Use the newer Towpath that wrote it, or another home.",
-                )
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            if found == 0:
-                db.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
-            # Revision 0 means "any" on the wire, so the first change is 2 and an empty store 1.
-            oldest, newest = db.execute(
-                "SELECT min(revision), max(revision) FROM changes"
-            ).fetchone()
-            self.floor: int = 1 if oldest is None else oldest - 1
-            self.revision: int = 1 if newest is None else newest
+    def __init__(self, path: Path | None, history: int, key: bytes | None = None) -> None:
+        self._path = path
+        self._idle: list[sqlite3.Connection] = []
+        with contextlib.ExitStack() as opened, _translated():
+            if path is not None:
+                opened.enter_context(_locked(path))
+            self._writer = opened.enter_context(contextlib.closing(connected(path)))
+            self._seal = prepared(self._writer, path, key)
+            self._reader = self._writer
+            if path is not None:
+                reader = contextlib.closing(connected(path, readonly=True))
+                self._reader = opened.enter_context(reader)
+            self._ledger = Ledger(self._writer, self._seal, max(1, history))
+            self._open = opened.pop_all()
+        self.revision: int = self._ledger.revision
+        self.floor: int = self._ledger.floor
 
     def close(self) -> None:
-        """Close every connection that nobody uses."""
-        for connections in (self._readers, self._writers):
-            while not connections.empty():
-                connections.get().close()
-        if self._lock is not None:
-            self._lock.close()
+        """Close every connection that nobody uses (blocking)."""
+        while self._idle:
+            self._idle.pop().close()
+        self._open.close()
 
     @contextlib.contextmanager
-    def _borrowed(
-        self, connections: "queue.SimpleQueue[sqlite3.Connection]", begin: str
-    ) -> Iterator[sqlite3.Connection]:
-        db = connections.get()
-        try:
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """A connection that sees one state for as long as it is held."""
+        if self._path is None:  # nobody writes meanwhile: in memory, reads do not pause
             with _translated():
-                db.execute(begin)
-                try:
-                    yield db
-                except BaseException:
-                    if db.in_transaction:
-                        db.execute("ROLLBACK")
-                    raise
-                db.execute("COMMIT")
-        finally:
-            connections.put(db)
+                yield self._writer
+            return
+        with _translated():
+            db = self._idle.pop() if self._idle else connected(self._path, readonly=True)
+            try:
+                db.execute("BEGIN")
+                yield db
+            finally:
+                if db.in_transaction:
+                    db.execute("COMMIT")
+                if len(self._idle) < _IDLE:
+                    self._idle.append(db)
+                else:
+                    db.close()
+
+    def _opened(self, address: Address, revision: int, data: bytes) -> bytes:
+        if self._seal is None or address.resource not in SEALED:
+            return data
+        return self._seal.open(address, revision, data)
 
     def get(self, address: Address) -> Record | None:
         """The record at an address."""
-        with self._borrowed(self._readers, "BEGIN") as db:
-            row = db.execute(
+        with _translated():
+            row = self._reader.execute(
                 "SELECT revision, data FROM objects WHERE resource=? AND namespace=? AND name=?",
                 address,
             ).fetchone()
-        return None if row is None else Record(address, row[0], row[1])
+        return None if row is None else Record(address, row[0], self._opened(address, *row))
 
-    def page(
-        self,
-        resource: str,
-        namespace: str,
-        after: tuple[str, str],
-        limit: int | None,
-        size: int | None,
-    ) -> Listing:
-        """Records of a resource that follow ``after`` (namespace, name); ``""`` is any.
+    def page(self, wanted: Range) -> Generator[None, None, Listing]:
+        """Records of a range, in order of namespace and name.
 
-        Where their bytes come to ``size``, the page ends.
+        Raises:
+            ConflictError: the state asked for is no longer kept (reason ``Expired``).
         """
-        query = "SELECT namespace, name, revision, data FROM objects WHERE resource=?"
-        values: list[object] = [resource]
-        if namespace:
-            query += " AND namespace=?"
-            values.append(namespace)
-        if after != ("", ""):
-            query += " AND (namespace, name) > (?, ?)"
-            values += after
-        query += " ORDER BY namespace, name LIMIT ?"
-        values.append(-1 if limit is None else limit + 1)
-        with self._borrowed(self._readers, "BEGIN") as db:
+        query, values = _select(wanted)
+        records: list[Record] = []
+        more, total, pause = False, 0, _PIECE_BYTES
+        with self._snapshot() as db:
+            newest = self._kept(db, wanted.at)
             rows = db.execute(query, values)
-            records: list[Record] = []
-            more, total = False, 0
-            for space, name, revision, data in rows:
-                more = len(records) == limit or (size is not None and total >= size)
-                if more:
-                    break
-                records.append(Record(Address(resource, space, name), revision, data))
-                total += len(data)
-            rows.close()
-            newest = db.execute("SELECT max(revision) FROM changes").fetchone()[0]
-        return Listing(newest or 1, records, more)
+            with contextlib.closing(rows):
+                for namespace, name, revision, data in rows:
+                    more = len(records) == wanted.limit or 0 < (wanted.size or 0) <= total
+                    if more:
+                        break
+                    address = Address(wanted.resource, namespace, name)
+                    records.append(Record(address, revision, self._opened(address, revision, data)))
+                    total += len(data)
+                    if len(records) % _PIECE == 0 or total > pause:
+                        pause = total + _PIECE_BYTES
+                        yield
+        return Listing(min(wanted.at or newest, newest), records, more)
 
-    def addresses(self, namespace: str) -> list[Address]:
+    def count(self, wanted: Range) -> int:
+        """How many records a range has now, its limit, size and revision aside."""
+        where, values = _where(wanted)
+        with _translated():
+            query = f"SELECT count(*) FROM objects o WHERE {where}"  # noqa: S608 - constants
+            return int(self._reader.execute(query, values).fetchone()[0])
+
+    @staticmethod
+    def _kept(db: sqlite3.Connection, revision: int) -> int:
+        """The newest revision of this snapshot."""
+        floor: int
+        newest: int | None
+        floor, newest = db.execute(
+            "SELECT floor, (SELECT max(revision) FROM changes) FROM store"
+        ).fetchone()
+        if revision and revision < floor:
+            raise ConflictError(
+                f"too old resource version: {revision} ({floor})", reason=Reason.EXPIRED
+            )
+        return max(floor, newest or 0)
+
+    def addresses(self, namespace: str) -> Generator[None, None, list[Address]]:
         """Where anything lies in a namespace."""
         query = "SELECT resource, namespace, name FROM objects WHERE namespace=?"
-        with self._borrowed(self._readers, "BEGIN") as db:
-            return [Address(*row) for row in db.execute(query, (namespace,))]
+        return self._addresses(query, (namespace,))
 
-    def dependents(self, uid: str | None) -> list[Address]:
+    def dependents(self, uid: str | None) -> Generator[None, None, list[Address]]:
         """Objects that name this uid (or, for None, any) as an owner."""
         query = "SELECT DISTINCT resource, namespace, name FROM owners"
-        with self._borrowed(self._readers, "BEGIN") as db:
-            rows = db.execute(query) if uid is None else db.execute(query + " WHERE uid=?", (uid,))
-            return [Address(*row) for row in rows]
+        return self._addresses(*((query, ()) if uid is None else (f"{query} WHERE uid=?", (uid,))))
 
-    def changes(self, resource: str, since: int, until: int, size: int) -> tuple[list[Change], int]:
+    def _addresses(
+        self, query: str, values: tuple[str, ...]
+    ) -> Generator[None, None, list[Address]]:
+        found: list[Address] = []
+        with self._snapshot() as db, contextlib.closing(db.execute(query, values)) as rows:
+            while piece := rows.fetchmany(_PIECE):
+                found += [Address(*row) for row in piece]
+                yield
+        return found
+
+    def changes(
+        self, resource: str, since: int, until: int, size: int
+    ) -> Generator[None, None, tuple[list[Change], int]]:
         """Changes of a resource after ``since``, oldest first, and the revision they lead to.
 
         That is ``until``, or earlier where their bytes come to ``size``.
+
+        Raises:
+            ConflictError: some of them are no longer kept (reason ``Expired``).
         """
         query = """
-            SELECT c.type, c.namespace, c.name, c.revision, c.data, p.data FROM changes c
-            LEFT JOIN changes p ON p.revision = c.previous
+            SELECT c.type, c.namespace, c.name, c.revision, c.data, p.revision, p.data
+            FROM changes c LEFT JOIN changes p ON p.revision = c.previous
             WHERE c.resource=? AND c.revision > ? AND c.revision <= ? ORDER BY c.revision
         """
-        with self._borrowed(self._readers, "BEGIN") as db:
-            found, total = [], 0
+        found: list[Change] = []
+        total = 0
+        with self._snapshot() as db:
+            self._kept(db, since)
             rows = db.execute(query, (resource, since, until))
-            for kind, namespace, name, revision, data, before in rows:
-                record = Record(Address(resource, namespace, name), revision, data)
-                found.append(Change(kind, record, before))
-                total += found[-1].size
-                if total >= size:
-                    until = revision
-                    break
-            rows.close()
+            with contextlib.closing(rows):
+                for kind, namespace, name, revision, data, earlier, old in rows:
+                    address = Address(resource, namespace, name)
+                    before = None if old is None else self._opened(address, earlier, old)
+                    record = Record(address, revision, self._opened(address, revision, data))
+                    found.append(Change(kind, record, before))
+                    total += found[-1].size
+                    if total >= size:
+                        until = revision
+                        break
+                    if len(found) % _PIECE == 0:
+                        yield
         return found, until
 
-    def commit(self, writes: Sequence[Write]) -> list[Change | TowpathError]:
-        """Make these changes in one durable transaction; each succeeds or is refused by itself."""
-        outcomes: list[Change | TowpathError] = []
-        revision, floor = self.revision, self.floor
-        with self._borrowed(self._writers, "BEGIN IMMEDIATE") as db:
-            for write in writes:
-                try:
-                    outcomes.append(_write(db, write, revision + 1))
-                    revision += 1
-                except TowpathError as refused:
-                    outcomes.append(refused)
-            if revision - floor > self._history + self._history // 10:
-                floor = revision - self._history
-                db.execute("DELETE FROM changes WHERE revision <= ?", (floor,))
-        self.revision, self.floor = revision, floor
-        return outcomes
+    def stage(self, writes: Sequence[Write]) -> list[Change | TowpathError]:
+        """Make these changes in one transaction; each succeeds or is refused by itself.
+
+        They are there only after :meth:`flush`, which must follow.
+        """
+        with _translated():
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                return self._ledger.write(writes)
+            except BaseException:
+                self._writer.execute("ROLLBACK")
+                self._ledger.reset()
+                raise
+
+    def flush(self) -> None:
+        """Make what was staged last (blocking); on an error, none of it was made."""
+        with _translated():
+            try:
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                self._ledger.reset()
+                raise
+        self.revision, self.floor = self._ledger.revision, self._ledger.floor
+
+
+def _where(wanted: Range) -> tuple[str, list[object]]:
+    """The condition of a range, for rows called ``o``, and its values."""
+    where, values = "o.resource=?", [wanted.resource]
+    if wanted.namespace:
+        where += " AND o.namespace=?"
+        values.append(wanted.namespace)
+    if wanted.after != ("", "") and wanted.namespace:
+        where += " AND o.name > ?"
+        values.append(wanted.after[1])
+    elif wanted.after != ("", ""):
+        where += " AND (o.namespace, o.name) > (?, ?)"
+        values += wanted.after
+    return where, list(values)
+
+
+def _select(wanted: Range) -> tuple[str, list[object]]:
+    """The query of a range, and its values."""
+    where, values = _where(wanted)
+    columns = "o.namespace, o.name, o.revision, o.data"
+    query = f"SELECT {columns} FROM objects o WHERE {where}"  # noqa: S608 - constants
+    if wanted.at:  # what has not changed since, and what later changes took the place of
+        query += f"""
+            AND o.revision <= ? UNION ALL
+            SELECT {columns} FROM changes c CROSS JOIN changes o ON o.revision = c.previous
+            WHERE c.revision > ? AND c.previous BETWEEN 1 AND ? AND {where}
+        """  # noqa: S608 - constants
+        values = [*values, wanted.at, wanted.at, wanted.at, *values]
+    query += " ORDER BY 1, 2 LIMIT ?"
+    return query, [*values, -1 if wanted.limit is None else wanted.limit + 1]
 
 
 def _locked(path: Path) -> IO[bytes]:
     try:
+        path.touch(mode=0o600)  # SQLite gives the mode to the files it puts beside it
         lock = path.with_name(path.name + ".lock").open("ab")
     except OSError as exc:
         raise UnavailableError(f"cannot open the database {path}: {exc.strerror}") from exc
@@ -259,83 +301,3 @@ def _locked(path: Path) -> IO[bytes]:
             hint="Is this home running already?",
         ) from exc
     return lock
-
-
-def _write(db: sqlite3.Connection, write: Write, revision: int) -> Change:
-    """One change. Everything that may refuse it comes before the first statement that writes."""
-    address, before, after = write.address, write.before, write.after
-    previous = _previous(db, write)
-    for holder, name in ((_NAMESPACES, write.within), (_DEFINITIONS, write.defined)):
-        if name:
-            _check_holder(db, Address(holder, "", name))
-    if write.emptied is not None and _occupied(db, write.emptied):
-        raise ConflictError(f"{address.resource} {address.name} is not empty")
-    kind: ChangeType = "DELETED" if after is None else "ADDED" if before is None else "MODIFIED"
-    final = after
-    if final is None:
-        final = orjson.loads(before.data) if before else {}
-    final.setdefault("metadata", {})["resourceVersion"] = str(revision)
-    try:
-        data = orjson.dumps(final)
-    except TypeError as exc:
-        raise InvalidError(
-            f"the object cannot be written as JSON: {exc}", reason=Reason.BAD_REQUEST
-        ) from exc
-    if before is not None:
-        db.execute("DELETE FROM owners WHERE resource=? AND namespace=? AND name=?", address)
-    if after is None:
-        db.execute("DELETE FROM objects WHERE resource=? AND namespace=? AND name=?", address)
-    else:
-        db.execute(
-            "INSERT INTO objects VALUES (?,?,?,?,?) ON CONFLICT DO UPDATE "
-            "SET revision=excluded.revision, data=excluded.data",
-            (*address, revision, data),
-        )
-        db.executemany(
-            "INSERT OR IGNORE INTO owners VALUES (?,?,?,?)",
-            [(*address, uid) for uid in _owners(after)],
-        )
-    db.execute(
-        "INSERT INTO changes VALUES (?,?,?,?,?,?,?)", (revision, kind, *address, data, previous)
-    )
-    return Change(kind, Record(address, revision, data), before.data if before else None)
-
-
-def _previous(db: sqlite3.Connection, write: Write) -> int:
-    row = db.execute(
-        "SELECT revision FROM objects WHERE resource=? AND namespace=? AND name=?", write.address
-    ).fetchone()
-    what = f'{write.address.resource} "{write.address.name}"'
-    if write.before is None:
-        if row is not None:
-            raise ConflictError(f"{what} already exists", reason=Reason.ALREADY_EXISTS)
-        return 0
-    if row is None:
-        raise NotFoundError(f"{what} not found")
-    if row[0] != write.before.revision:
-        raise ConflictError(f"{what} has been modified")
-    return int(row[0])
-
-
-def _check_holder(db: sqlite3.Connection, address: Address) -> None:
-    query = "SELECT data FROM objects WHERE resource=? AND namespace=? AND name=?"
-    row = db.execute(query, address).fetchone()
-    what = f'{address.resource} "{address.name}"'
-    if row is None:
-        raise NotFoundError(f"{what} not found")
-    if _LEAVING.encode() in row[0] and _LEAVING in orjson.loads(row[0])["metadata"]:
-        raise DeniedError(f"{what} is being deleted")
-
-
-def _occupied(db: sqlite3.Connection, where: Address) -> bool:
-    field, value = (
-        ("resource", where.resource) if where.resource else ("namespace", where.namespace)
-    )
-    query = f"SELECT 1 FROM objects WHERE {field}=? LIMIT 1"  # noqa: S608 - one of two names
-    return db.execute(query, (value,)).fetchone() is not None
-
-
-def _owners(after: dict[str, object]) -> list[str]:
-    metadata = after.get("metadata")
-    references = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
-    return [reference["uid"] for reference in references or () if "uid" in reference]

@@ -1,12 +1,14 @@
-"""The kinds that every cluster has, as records: nobody here acts on them."""
+"""The kinds that every cluster has, as records: nobody here acts on them.
 
-from datetime import datetime
+What their objects look like lies as data beside (:mod:`towpath.apiserver.structures`); kinds that
+are only asked, such as SubjectAccessReview, are answered elsewhere and never stored.
+"""
+
 from typing import Final
 
-from towpath.apiserver.fields import Topology
-from towpath.apiserver.kinds import AGE, Column, Resource
-from towpath.apiserver.table import age
-from towpath.spec._wire import Json, JsonObject
+from towpath.apiserver import columns
+from towpath.apiserver.kinds import Resource, Scale, Subresource
+from towpath.apiserver.structures import schema
 from towpath.spec.kube import (
     CONFIG_MAP,
     CRD,
@@ -21,210 +23,172 @@ from towpath.spec.kube import (
 
 __all__ = ["BUILTIN", "DEFINITION", "NAMESPACES", "PROTECTED"]
 
-_POD: Final = Kind("", "v1", "Pod", "pods")
-_CLAIM: Final = Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
-
 PROTECTED: Final = ("default", "kube-system", "kube-public")
 """Namespaces that are always there."""
 
+_RBAC: Final = "rbac.authorization.k8s.io"
+_AUTHENTICATION: Final = "authentication.k8s.io"
+_AUTHORIZATION: Final = "authorization.k8s.io"
 
-def _pod_topology() -> Topology:
-    lists: dict[tuple[str, ...], tuple[str, ...]] = {
-        ("spec", "volumes"): ("name",),
-        ("spec", "imagePullSecrets"): ("name",),
-        ("status", "conditions"): ("type",),
-    }
-    for containers in ("containers", "initContainers", "ephemeralContainers"):
-        at = ("spec", containers)
-        lists[at] = ("name",)
-        lists[*at, "env"] = ("name",)
-        lists[*at, "ports"] = ("containerPort", "protocol")
-        lists[*at, "volumeMounts"] = ("mountPath",)
-        lists[*at, "volumeDevices"] = ("devicePath",)
-    return Topology(lists, frozenset({("spec", "nodeSelector")}))
-
-
-def _conditions() -> Topology:
-    return Topology({("status", "conditions"): ("type",)})
+_POD: Final = Kind("", "v1", "Pod", "pods")
+_CLAIM: Final = Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+_DEPLOYMENT: Final = Kind("apps", "v1", "Deployment", "deployments")
+_JOB: Final = Kind("batch", "v1", "Job", "jobs")
+_ROLE: Final = Kind(_RBAC, "v1", "Role", "roles")
+_ROLE_BINDING: Final = Kind(_RBAC, "v1", "RoleBinding", "rolebindings")
+_CLUSTER_ROLE: Final = Kind(_RBAC, "v1", "ClusterRole", "clusterroles", namespaced=False)
+_CLUSTER_ROLE_BINDING: Final = Kind(
+    _RBAC, "v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
+)
+_TOKEN_REQUEST: Final = Kind(_AUTHENTICATION, "v1", "TokenRequest", "serviceaccounts")
 
 
-def _count(*names: str) -> Column:
-    def entries(obj: JsonObject, _: datetime) -> Json:
-        return str(sum(len(obj.get(name) or ()) for name in names))
-
-    return Column("Data" if "data" in names else "Secrets", entries)
-
-
-def _ports(obj: JsonObject, _: datetime) -> Json:
-    ports = (obj.get("spec") or {}).get("ports") or ()
-    return ",".join(f"{p.get('port')}/{p.get('protocol', 'TCP')}" for p in ports) or "<none>"
-
-
-def _external(obj: JsonObject, _: datetime) -> Json:
-    spec = obj.get("spec") or {}
-    return spec.get("externalName") or ",".join(spec.get("externalIPs") or ()) or "<none>"
-
-
-def _cluster_ip(obj: JsonObject, _: datetime) -> Json:
-    return (obj.get("spec") or {}).get("clusterIP") or "<none>"
-
-
-def _last_seen(obj: JsonObject, now: datetime) -> Json:
-    metadata = obj.get("metadata") or {}
-    seen = obj.get("lastTimestamp") or obj.get("eventTime") or metadata.get("creationTimestamp")
-    return age(str(seen), now)
-
-
-def _involved(obj: JsonObject, _: datetime) -> Json:
-    involved = obj.get("involvedObject") or {}
-    return f"{str(involved.get('kind', '')).lower()}/{involved.get('name', '')}"
-
-
-def _ready(obj: JsonObject, _: datetime) -> Json:
-    wanted = (obj.get("spec") or {}).get("containers") or ()
-    states = (obj.get("status") or {}).get("containerStatuses") or ()
-    return f"{sum(bool(s.get('ready')) for s in states)}/{len(wanted)}"
-
-
-def _restarts(obj: JsonObject, _: datetime) -> Json:
-    states = (obj.get("status") or {}).get("containerStatuses") or ()
-    return str(sum(s.get("restartCount", 0) for s in states))
-
-
-def _terminating(path: str) -> Column:
-    def phase(obj: JsonObject, _: datetime) -> Json:
-        if "deletionTimestamp" in obj["metadata"]:
-            return "Terminating"
-        return (obj.get("status") or {}).get("phase") or "Unknown"
-
-    return Column(path, phase)
+def _asked(group: str, kind: str, *, namespaced: bool = False) -> Resource:
+    plural = f"{kind.lower()}s"
+    return Resource(
+        Kind(group, "v1", kind, plural, namespaced),
+        kind.lower(),
+        verbs=("create",),
+        schema=schema(kind),
+    )
 
 
 NAMESPACES: Final = Resource(
     NAMESPACE,
     "namespace",
     ("ns",),
-    columns=(_terminating("Status"), AGE),
+    columns=columns.NAMESPACE,
     status=True,
     selectable=("status.phase",),
-    topology=_conditions(),
+    schema=schema("Namespace"),
+    subresources=(Subresource("finalize", NAMESPACE, ("update",)),),
+    verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
 )
 DEFINITION: Final = Resource(
     CRD,
     "customresourcedefinition",
     ("crd", "crds"),
     ("api-extensions",),
-    columns=(Column("Created At", ".metadata.creationTimestamp"),),
+    columns=columns.CREATED,
     status=True,
     generation=True,
-    topology=Topology({("spec", "versions"): ("name",), ("status", "conditions"): ("type",)}),
+    schema=schema("CustomResourceDefinition"),
 )
 
 BUILTIN: Final = (
     NAMESPACES,
     DEFINITION,
-    Resource(CONFIG_MAP, "configmap", ("cm",), columns=(_count("data", "binaryData"), AGE)),
+    Resource(
+        CONFIG_MAP, "configmap", ("cm",), columns=columns.CONFIG_MAP, schema=schema("ConfigMap")
+    ),
     Resource(
         SECRET,
         "secret",
-        columns=(Column("Type", ".type"), _count("data"), AGE),
+        columns=columns.SECRET,
         selectable=("type",),
+        schema=schema("Secret"),
     ),
     Resource(
         SERVICE,
         "service",
         ("svc",),
         ("all",),
+        columns=columns.SERVICE,
         status=True,
-        columns=(
-            Column("Type", ".spec.type"),
-            Column("Cluster-IP", _cluster_ip),
-            Column("External-IP", _external),
-            Column("Port(s)", _ports),
-            AGE,
-        ),
-        topology=Topology(
-            {
-                ("spec", "ports"): ("port", "protocol"),
-                ("status", "conditions"): ("type",),
-            }
-        ),
+        selectable=("spec.clusterIP", "spec.type"),
+        schema=schema("Service"),
     ),
     Resource(
         SERVICE_ACCOUNT,
         "serviceaccount",
         ("sa",),
-        columns=(_count("secrets"), AGE),
-        topology=Topology({("secrets",): ("name",)}),
+        columns=columns.SERVICE_ACCOUNT,
+        schema=schema("ServiceAccount"),
+        subresources=(Subresource("token", _TOKEN_REQUEST, ("create",)),),
     ),
     Resource(
         EVENT,
         "event",
         ("ev",),
-        columns=(
-            Column("Last Seen", _last_seen),
-            Column("Type", ".type"),
-            Column("Reason", ".reason"),
-            Column("Object", _involved),
-            Column("Message", ".message"),
-            Column("Count", ".count", "integer", 1),
-        ),
+        columns=columns.EVENT,
         selectable=(
-            *(
-                f"involvedObject.{f}"
-                for f in (
-                    "apiVersion",
-                    "fieldPath",
-                    "kind",
-                    "name",
-                    "namespace",
-                    "resourceVersion",
-                    "uid",
-                )
-            ),
+            "involvedObject.apiVersion",
+            "involvedObject.fieldPath",
+            "involvedObject.kind",
+            "involvedObject.name",
+            "involvedObject.namespace",
+            "involvedObject.resourceVersion",
+            "involvedObject.uid",
             "reason",
             "reportingComponent",
             "source",
             "type",
         ),
+        schema=schema("Event"),
     ),
-    Resource(LEASE, "lease", columns=(Column("Holder", ".spec.holderIdentity"), AGE)),
+    Resource(LEASE, "lease", columns=columns.LEASE, schema=schema("Lease")),
     Resource(
         _POD,
         "pod",
         ("po",),
         ("all",),
+        columns=columns.POD,
         status=True,
-        topology=_pod_topology(),
-        columns=(
-            Column("Ready", _ready),
-            _terminating("Status"),
-            Column("Restarts", _restarts),
-            AGE,
-            Column("IP", ".status.podIP", priority=1),
-            Column("Node", ".spec.nodeName", priority=1),
-        ),
         selectable=(
+            "spec.hostNetwork",
             "spec.nodeName",
             "spec.restartPolicy",
+            "spec.schedulerName",
             "spec.serviceAccountName",
+            "status.nominatedNodeName",
             "status.phase",
+            "status.podIP",
         ),
+        schema=schema("Pod"),
     ),
     Resource(
         _CLAIM,
         "persistentvolumeclaim",
         ("pvc",),
+        columns=columns.CLAIM,
         status=True,
-        topology=_conditions(),
-        columns=(
-            _terminating("Status"),
-            Column("Volume", ".spec.volumeName"),
-            Column("Capacity", ".status.capacity.storage"),
-            Column("Access Modes", ".spec.accessModes[*]"),
-            Column("StorageClass", ".spec.storageClassName"),
-            AGE,
-        ),
+        schema=schema("PersistentVolumeClaim"),
     ),
+    Resource(
+        _DEPLOYMENT,
+        "deployment",
+        ("deploy",),
+        ("all",),
+        columns=columns.DEPLOYMENT,
+        status=True,
+        generation=True,
+        schema=schema("Deployment"),
+        scale=Scale(selector=".spec.selector"),
+    ),
+    Resource(
+        _JOB,
+        "job",
+        (),
+        ("all",),
+        columns=columns.JOB,
+        status=True,
+        generation=True,
+        schema=schema("Job"),
+    ),
+    Resource(_ROLE, "role", columns=columns.CREATED, schema=schema("Role")),
+    Resource(_CLUSTER_ROLE, "clusterrole", columns=columns.CREATED, schema=schema("ClusterRole")),
+    Resource(_ROLE_BINDING, "rolebinding", columns=columns.BINDING, schema=schema("RoleBinding")),
+    Resource(
+        _CLUSTER_ROLE_BINDING,
+        "clusterrolebinding",
+        columns=columns.BINDING,
+        schema=schema("ClusterRoleBinding"),
+    ),
+    _asked(_AUTHENTICATION, "TokenReview"),
+    _asked(_AUTHENTICATION, "SelfSubjectReview"),
+    _asked(_AUTHORIZATION, "SubjectAccessReview"),
+    _asked(_AUTHORIZATION, "LocalSubjectAccessReview", namespaced=True),
+    _asked(_AUTHORIZATION, "SelfSubjectAccessReview"),
+    _asked(_AUTHORIZATION, "SelfSubjectRulesReview"),
 )
 """Every built-in kind that is served."""

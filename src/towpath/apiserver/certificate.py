@@ -5,6 +5,7 @@ beside the certificate: a renewed certificate is then trusted by every kubeconfi
 """
 
 import ipaddress
+import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,10 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from towpath.errors import UnavailableError
+from towpath.errors import InvalidError, UnavailableError
 from towpath.files import write_atomic
 
-__all__ = ["LOOPBACK", "Certificate", "ensure"]
+__all__ = ["LOOPBACK", "Certificate", "ensure", "given"]
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 _RENEW: Final = timedelta(days=30)
@@ -35,6 +36,7 @@ class Certificate(NamedTuple):
     chain: Path
     key: Path
     authority: str
+    """Empty where clients trust it without being told."""
 
 
 class _Pair(NamedTuple):
@@ -71,6 +73,55 @@ def ensure(
             f"cannot keep the API's certificate in {folder}: {exc.strerror or exc}"
         ) from exc
     return Certificate(chain, key, _pem(authority.certificate).decode())
+
+
+def given(chain: Path, key: Path, host: str) -> Certificate:
+    """A certificate that somebody brought.
+
+    Clients are told to trust the last of the chain when it signed itself: the root of an
+    authority of one's own, or the certificate of this server alone.
+
+    Args:
+        chain: The server's certificate, then those that lead to its authority (PEM).
+        key: Of the first (PEM, without a password).
+        host: The name or address that clients use.
+
+    Raises:
+        InvalidError: they cannot be read, do not belong together, or are not for that host.
+    """
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain, key, lambda: b"")
+        certificates = x509.load_pem_x509_certificates(chain.read_bytes())
+    except (OSError, ValueError) as exc:  # a failure of TLS is an OSError
+        raise InvalidError(
+            f"{chain} and {key} are no certificate and its key: {exc}",
+            hint="Both are PEM files; the key has no password.",
+        ) from exc
+    told = _told(certificates[0])
+    if not any(_covers(name, host) for name in told):
+        raise InvalidError(
+            f"the certificate {chain} is not for {host!r}",
+            hint=f"It is for {', '.join(told) or 'nobody'}; name one of these with --san.",
+        )
+    last = certificates[-1]
+    return Certificate(chain, key, _pem(last).decode() if last.issuer == last.subject else "")
+
+
+def _told(certificate: x509.Certificate) -> list[str]:
+    """The names and addresses that a certificate is for; its subject does not count any more."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    addresses = found.get_values_for_type(x509.IPAddress)
+    return [*found.get_values_for_type(x509.DNSName), *map(str, addresses)]
+
+
+def _covers(name: str, host: str) -> bool:
+    first, _, rest = host.partition(".")
+    wildcard = bool(first and rest) and name.lower() == f"*.{rest}".lower()
+    return wildcard or name.lower() == host.lower()
 
 
 def _lasting(certificate: x509.Certificate, now: datetime) -> bool:

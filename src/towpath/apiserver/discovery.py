@@ -4,15 +4,20 @@ Source: Kubernetes API concepts, "Discovery API" (unaggregated).
 """
 
 import platform
+from base64 import b64encode
+from collections.abc import Iterator
+from hashlib import sha256
 from typing import Final
 
-from towpath.apiserver.kinds import Catalogue, Resource, unknown
+from towpath.apiserver.kinds import Catalogue, Resource, Subresource, unknown
 from towpath.spec._wire import JsonObject
-from towpath.spec.kube import SPEC_VERSION
+from towpath.spec.kube import SPEC_VERSION, Kind
 
 __all__ = ["api_versions", "group", "groups", "paths", "resources", "version"]
 
 _BUILT: Final = "1970-01-01T00:00:00Z"
+_CHANGES: Final = ("get", "patch", "update")
+_SCALE: Final = Kind("autoscaling", "v1", "Scale", "scales")
 
 
 def version(own: str) -> JsonObject:
@@ -85,19 +90,7 @@ def resources(catalogue: Catalogue, group: str, version: str) -> JsonObject:
     found = [r for r in catalogue if (r.kind.group, r.kind.version) == (group, version)]
     if not found:
         raise unknown()
-    entries = []
-    for resource in found:
-        entries.append(_entry(resource))
-        if resource.status:
-            entries.append(
-                {
-                    "name": f"{resource.kind.plural}/status",
-                    "singularName": "",
-                    "namespaced": resource.kind.namespaced,
-                    "kind": resource.kind.kind,
-                    "verbs": ["get", "patch", "update"],
-                }
-            )
+    entries = [entry for resource in found for entry in _entries(resource)]
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -106,19 +99,41 @@ def resources(catalogue: Catalogue, group: str, version: str) -> JsonObject:
     }
 
 
-def _entry(resource: Resource) -> JsonObject:
+def _entries(resource: Resource) -> Iterator[JsonObject]:
+    """A kind and its subresources."""
+    kind = resource.kind
     entry: JsonObject = {
-        "name": resource.kind.plural,
+        "name": kind.plural,
         "singularName": resource.singular,
-        "namespaced": resource.kind.namespaced,
-        "kind": resource.kind.kind,
+        "namespaced": kind.namespaced,
+        "kind": kind.kind,
         "verbs": list(resource.verbs),
     }
     if resource.short_names:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
-    return entry
+    if "list" in resource.verbs:
+        text = f"{resource.key}/{resource.stored or kind.version}/{kind.kind}"
+        entry["storageVersionHash"] = b64encode(sha256(text.encode()).digest()[:8]).decode()
+    yield entry
+    below = list(resource.subresources)
+    if resource.status:
+        below.append(Subresource("status", kind, _CHANGES))
+    if resource.scale is not None:
+        below.append(Subresource("scale", _SCALE, _CHANGES))
+    for subresource in below:
+        of = subresource.kind
+        told: JsonObject = {
+            "name": f"{kind.plural}/{subresource.name}",
+            "singularName": "",
+            "namespaced": kind.namespaced,
+            "kind": of.kind,
+            "verbs": list(subresource.verbs),
+        }
+        if of.api_version != kind.api_version:
+            told |= {"group": of.group, "version": of.version}
+        yield told
 
 
 def paths(catalogue: Catalogue) -> JsonObject:

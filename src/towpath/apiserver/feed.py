@@ -17,8 +17,10 @@ __all__ = ["Feed"]
 
 COUNT: Final = 1000
 """Changes kept per resource; what is older is read from the database."""
-BYTES: Final = 8 * 1024 * 1024
-"""Bytes kept per resource, about: definitions weigh up to a megabyte each."""
+BYTES: Final = 16 * 1024 * 1024
+"""Bytes kept of all resources, about: definitions weigh up to a megabyte each."""
+DECODED: Final = 32
+"""Changes per resource that stay decoded, for watchers who select: as objects they weigh more."""
 
 _revision = attrgetter("record.revision")
 
@@ -35,12 +37,17 @@ class _Lane:
     def append(self, change: Change) -> None:
         self.changes.append(change)
         self.bytes += change.size
-        if len(self.changes) > COUNT or self.bytes > BYTES:
-            keep = len(self.changes) // 2
-            gone = self.changes[: len(self.changes) - keep]
-            self.changes = self.changes[len(gone) :]
-            self.bytes -= sum(old.size for old in gone)
-            self.floor = gone[-1].record.revision
+        if len(self.changes) > DECODED:
+            self.changes[-1 - DECODED].forget()
+
+    def halve(self) -> int:
+        """Let the older half go; the bytes that this frees."""
+        gone = self.changes[: (len(self.changes) + 1) // 2]
+        self.changes = self.changes[len(gone) :]
+        self.floor = gone[-1].record.revision
+        freed = sum(old.size for old in gone)
+        self.bytes -= freed
+        return freed
 
 
 class Feed:
@@ -53,6 +60,7 @@ class Feed:
     def __init__(self, revision: int) -> None:
         self.revision = revision
         self._start = revision
+        self._bytes = 0
         self._lanes: dict[str, _Lane] = {}
 
     def _lane(self, resource: str) -> _Lane:
@@ -64,7 +72,12 @@ class Feed:
         for change in changes:
             lane = self._lane(change.record.address.resource)
             lane.append(change)
+            self._bytes += change.size
             moved.add(lane)
+            if len(lane.changes) > COUNT:
+                self._bytes -= lane.halve()
+            while self._bytes > BYTES:
+                self._bytes -= max(self._lanes.values(), key=attrgetter("bytes")).halve()
             self.revision = change.record.revision
         for lane in moved:
             self._wake(lane)
@@ -79,7 +92,8 @@ class Feed:
     async def wait(self, resource: str, cursor: int) -> None:
         """Return once there may be a change of a resource after a revision."""
         lane = self._lane(resource)
-        if not lane.changes or lane.changes[-1].record.revision <= cursor:
+        newest = lane.changes[-1].record.revision if lane.changes else lane.floor
+        if newest <= cursor:
             await lane.moved.wait()
 
     def wake(self) -> None:

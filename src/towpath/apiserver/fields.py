@@ -9,6 +9,7 @@ Source: Kubernetes API conventions, "Server-Side Apply: merge strategy and Field
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 import orjson
@@ -74,14 +75,26 @@ class Topology:
         return _EVERYWHERE.get(names) if found is None else found
 
 
-def topology_of(schema: JsonObject | None) -> Topology:
-    """The topology that an OpenAPI v3 schema declares by its ``x-kubernetes`` extensions."""
+def topology_of(
+    schema: JsonObject | None, types: Mapping[str, JsonObject] = MappingProxyType({})
+) -> Topology:
+    """The topology that an OpenAPI v3 schema declares by its ``x-kubernetes`` extensions.
+
+    Args:
+        schema: Of a whole object.
+        types: What ``{"$ref": "#/types/Name"}`` stands for; a type within itself is not followed.
+    """
     lists: dict[Names, Names] = {}
     atomic: set[Names] = set()
 
-    def visit(node: Json, names: Names) -> None:
+    def visit(node: Json, names: Names, within: Names) -> None:
         if not isinstance(node, dict):
             return
+        if "$ref" in node:
+            name = node["$ref"].rpartition("/")[2]
+            if name in within:
+                return
+            node, within = {**types[name], **node}, (*within, name)
         if node.get("x-kubernetes-map-type") == "atomic":
             atomic.add(names)
         kind = node.get("x-kubernetes-list-type")
@@ -90,10 +103,10 @@ def topology_of(schema: JsonObject | None) -> Topology:
         elif kind == "set":
             lists[names] = ()
         for name, child in (node.get("properties") or {}).items():
-            visit(child, (*names, name))
-        visit(node.get("items"), names)
+            visit(child, (*names, name), within)
+        visit(node.get("items"), names, within)
 
-    visit(schema, ())
+    visit(schema, (), ())
     return Topology(lists, frozenset(atomic))
 
 

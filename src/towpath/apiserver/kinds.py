@@ -1,11 +1,12 @@
 """What is served: one record per kind and version, the same for built-in and for custom kinds."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Final
 
-from towpath.apiserver.fields import Topology
+from towpath.apiserver.fields import Topology, topology_of
 from towpath.apiserver.schema import Schema
 from towpath.errors import NotFoundError
 from towpath.spec._wire import Json, JsonObject
@@ -85,13 +86,13 @@ class Resource:
         custom: Whether a CustomResourceDefinition made it.
         generation: Whether metadata.generation counts changes of what is wanted.
         selectable: Fields a fieldSelector may name besides name and namespace.
-        topology: How its lists and maps merge.
         schema: What its objects look like, where that is known.
-        mixed: Whether stored objects may be of another version.
+        mixed: Whether stored objects may be of another version, or of an older schema.
         stored: The version that is stored.
         scale: How ``scale`` reads and writes it, where it can be scaled.
         subresources: What else lies under an object of it, besides ``status`` and ``scale``.
         verbs: What can be done with it, as discovery lists it.
+        deprecated: What a request to this version is warned of; empty for none.
     """
 
     kind: Kind
@@ -103,15 +104,22 @@ class Resource:
     custom: bool = False
     generation: bool = False
     selectable: tuple[str, ...] = ()
-    topology: Topology = field(default_factory=Topology)
     schema: Schema | None = None
     mixed: bool = False
     stored: str = ""
     scale: Scale | None = None
     subresources: tuple[Subresource, ...] = ()
     verbs: tuple[str, ...] = VERBS
+    deprecated: str = ""
 
-    @property
+    @cached_property
+    def topology(self) -> Topology:
+        """How its lists and maps merge, as its schema says."""
+        if self.schema is None:
+            return Topology()
+        return topology_of(self.schema.document, self.schema.types)
+
+    @cached_property
     def key(self) -> str:
         """``plural.group`` (``plural`` in the core group): its name in messages and the store."""
         return f"{self.kind.plural}.{self.kind.group}" if self.kind.group else self.kind.plural
@@ -141,6 +149,8 @@ class Catalogue:
 
     def __init__(self, builtin: Iterable[Resource]) -> None:
         self._served: dict[tuple[str, str, str], Resource] = {}
+        self._by_kind: dict[tuple[str, str], Resource] = {}
+        self._by_key: dict[str, Resource] = {}
         self.add(builtin)
 
     def add(self, resources: Iterable[Resource]) -> None:
@@ -148,11 +158,17 @@ class Catalogue:
         for resource in resources:
             kind = resource.kind
             self._served[kind.group, kind.version, kind.plural] = resource
+            self._by_kind[kind.api_version, kind.kind] = resource
+            self._by_key[resource.key] = resource
 
     def remove(self, group: str, plural: str) -> None:
         """Serve no version of this kind any longer."""
         for found in [k for k in self._served if (k[0], k[2]) == (group, plural)]:
-            del self._served[found]
+            resource = self._served.pop(found)
+            at = (resource.kind.api_version, resource.kind.kind)
+            if self._by_kind.get(at) is resource:
+                del self._by_kind[at]
+            self._by_key.pop(resource.key, None)
 
     def find(self, group: str, version: str, plural: str) -> Resource:
         """The kind at a path.
@@ -167,13 +183,11 @@ class Catalogue:
 
     def of_kind(self, api_version: str, kind: str) -> Resource | None:
         """The kind an object or a reference names."""
-        return next(
-            (r for r in self if r.kind.kind == kind and r.kind.api_version == api_version), None
-        )
+        return self._by_kind.get((api_version, kind))
 
     def of_key(self, key: str) -> Resource | None:
         """One version of the kind with this ``plural.group``."""
-        return next((r for r in self if r.key == key), None)
+        return self._by_key.get(key)
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(list(self._served.values()))

@@ -20,12 +20,13 @@ def kubeconfig(server: str, ca_pem: str, token: str, name: str) -> JsonObject:
 
     Args:
         server: URL of the API.
-        ca_pem: The authority that signed its certificate.
+        ca_pem: The authority that signed its certificate; empty for one that is known anyway.
         token: Bearer token.
         name: Of the cluster, the user and the context.
     """
-    authority = base64.b64encode(ca_pem.encode()).decode()
-    cluster = {"server": server, "certificate-authority-data": authority}
+    cluster = {"server": server}
+    if ca_pem:
+        cluster["certificate-authority-data"] = base64.b64encode(ca_pem.encode()).decode()
     return {
         "apiVersion": "v1",
         "kind": "Config",

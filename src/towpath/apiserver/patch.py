@@ -10,6 +10,8 @@ from typing import Final
 
 import orjson
 
+from towpath.apiserver import failures
+from towpath.apiserver.fields import Topology
 from towpath.errors import InvalidError, Reason
 from towpath.spec._wire import Json, JsonObject
 
@@ -41,24 +43,24 @@ def json_patch(document: Json, operations: Json) -> Json:
         InvalidError: not a list of operations (reason ``BadRequest``), or one cannot be done.
     """
     if not isinstance(operations, list) or not all(isinstance(o, dict) for o in operations):
-        raise InvalidError("a JSON patch is a list of operations", reason=Reason.BAD_REQUEST)
+        raise failures.bad_request("a JSON patch is a list of operations")
     if len(operations) > _OPERATIONS:
         raise InvalidError(
-            f"a JSON patch has at most {_OPERATIONS} operations", reason=Reason.TOO_LARGE
+            "Request entity too large: The allowed maximum operations in a JSON patch is "
+            f"{_OPERATIONS}, got {len(operations)}",
+            reason=Reason.TOO_LARGE,
         )
     holder = {"": copy.deepcopy(document)}  # so that the whole document is a member as well
     copied = 0
     for operation in operations:
         name = operation.get("op")
         if not isinstance(name, str) or name not in _OPS:
-            raise InvalidError(
-                f"JSON patch operation {name!r} is not known", reason=Reason.BAD_REQUEST
-            )
+            raise failures.bad_request(f"JSON patch operation {name!r} is not known")
         path = _pointer(operation, "path")
         value: Json = None
         if name in ("add", "replace", "test"):
             if "value" not in operation:
-                raise InvalidError(f"JSON patch operation {name!r} has no value")
+                raise failures.patch_failed(f"JSON patch operation {name!r} has no value")
             value = copy.deepcopy(operation["value"])
         elif name in ("copy", "move"):
             source = _pointer(operation, "from")
@@ -69,12 +71,12 @@ def json_patch(document: Json, operations: Json) -> Json:
                     raise InvalidError("a JSON patch copies too much", reason=Reason.TOO_LARGE)
                 value = copy.deepcopy(value)
             elif path[: len(source)] == source and path != source:
-                raise InvalidError("JSON patch cannot move a value into itself")
+                raise failures.patch_failed("JSON patch cannot move a value into itself")
             else:
                 _remove(holder, source, None)
         _OPS[name](holder, path, value)
         if "" not in holder:
-            raise InvalidError("a JSON patch cannot remove the whole document")
+            raise failures.patch_failed("a JSON patch cannot remove the whole document")
     return holder[""]
 
 
@@ -89,15 +91,15 @@ def _pointer(operation: JsonObject, field: str) -> list[str]:
     """RFC 6901; the leading empty token names the document in its holder."""
     text = operation.get(field)
     if not isinstance(text, str) or (text and not text.startswith("/")):
-        raise InvalidError(f"JSON patch needs a JSON pointer as {field!r}")
+        raise failures.patch_failed(f"JSON patch needs a JSON pointer as {field!r}")
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")]
 
 
 def _index(container: list[Json], token: str, end: int) -> int:
     if not (token.isascii() and token.isdigit()) or (len(token) > 1 and token[0] == "0"):
-        raise InvalidError(f"JSON patch: {token!r} is not an index")
+        raise failures.patch_failed(f"JSON patch: {token!r} is not an index")
     if len(token) > 9 or int(token) >= end:
-        raise InvalidError(f"JSON patch: there is no index {token}")
+        raise failures.patch_failed(f"JSON patch: there is no index {token}")
     return int(token)
 
 
@@ -109,7 +111,7 @@ def _get(holder: Json, path: list[str]) -> Json:
         elif isinstance(value, dict) and token in value:
             value = value[token]
         else:
-            raise InvalidError(f"JSON patch: there is no {'/'.join(path)!r}")
+            raise failures.patch_failed(f"JSON patch: there is no {'/'.join(path)!r}")
     return value
 
 
@@ -121,7 +123,7 @@ def _add(holder: Json, path: list[str], value: Json) -> None:
     elif isinstance(parent, dict):
         parent[last] = value
     else:
-        raise InvalidError(f"JSON patch cannot add {'/'.join(path)!r}")
+        raise failures.patch_failed(f"JSON patch cannot add {'/'.join(path)!r}")
 
 
 def _remove(holder: Json, path: list[str], _: Json) -> None:
@@ -139,7 +141,7 @@ def _replace(holder: Json, path: list[str], value: Json) -> None:
 def _test(holder: Json, path: list[str], value: Json) -> None:
     found = _get(holder, path)
     if found != value or isinstance(found, bool) != isinstance(value, bool):
-        raise InvalidError(f"JSON patch: the test of {'/'.join(path)!r} failed")
+        raise failures.patch_failed(f"JSON patch: the test of {'/'.join(path)!r} failed")
 
 
 _OPS: Final[Mapping[str, Callable[[Json, list[str], Json], None]]] = {
@@ -151,81 +153,120 @@ _OPS: Final[Mapping[str, Callable[[Json, list[str], Json], None]]] = {
     "copy": _add,
 }
 
-_MERGE_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
-    "conditions": ("type",),
-    "containers": ("name",),
-    "env": ("name",),
-    "ephemeralContainers": ("name",),
-    "hostAliases": ("ip",),
-    "imagePullSecrets": ("name",),
-    "initContainers": ("name",),
-    "ownerReferences": ("uid",),
-    "ports": ("containerPort", "port"),
-    "secrets": ("name",),
-    "topologySpreadConstraints": ("topologyKey",),
-    "volumeDevices": ("devicePath",),
-    "volumeMounts": ("mountPath",),
-    "volumes": ("name",),
-}
-"""Lists of built-in kinds that merge, by field name -> the key of an item (the first present)."""
-_SETS: Final = frozenset({"finalizers"})
+_ORDER: Final = "$setElementOrder/"
+_DELETE: Final = "$deleteFromPrimitiveList/"
+_RETAIN: Final = "$retainKeys"
 
 
-def strategic_merge(target: Json, patch: Json, name: str = "") -> Json:
+def strategic_merge(
+    target: Json, patch: Json, topology: Topology, names: tuple[str, ...] = ()
+) -> Json:
     """Strategic merge patch of a built-in kind.
+
+    Maps are merged, lists that have keys by the first of them, sets by their members, all else is
+    replaced. The directives ``$patch``, ``$retainKeys``, ``$deleteFromPrimitiveList`` and
+    ``$setElementOrder`` are honoured.
 
     Args:
         target: What is there.
-        patch: Maps are merged, lists of known fields by their key, all else is replaced; the
-            directives ``$patch``, ``$retainKeys`` and ``$deleteFromPrimitiveList`` are honoured.
-        name: Field that holds the target; decides how a list merges.
+        patch: What is to change.
+        topology: How the kind's lists merge.
+        names: Fields that lead to the target.
+
+    Raises:
+        InvalidError: a directive is not one, or an item lacks its key (reason ``BadRequest``).
     """
     if isinstance(patch, list):
-        return _merged_list(target if isinstance(target, list) else [], patch, name)
+        return _merged_list(target if isinstance(target, list) else [], patch, topology, names)
     if not isinstance(patch, dict):
         return patch
     directive = patch.get("$patch")
+    if directive not in (None, "delete", "merge", "replace"):
+        raise failures.bad_request(f"Unknown patch type: {str(directive)[:100]}")
     if directive == "delete":
         return None
     base = dict(target) if isinstance(target, dict) and directive != "replace" else {}
-    if isinstance(retained := patch.get("$retainKeys"), list):
+    if _RETAIN in patch:
+        retained = _listed(patch, _RETAIN)
         base = {key: value for key, value in base.items() if key in retained}
+    _delete_from_lists(base, patch)
     for field, value in patch.items():
-        if field.startswith("$deleteFromPrimitiveList/"):
-            field = field.partition("/")[2]  # noqa: PLW2901 - the directive's own field from here
-            left = [item for item in base.get(field) or [] if item not in (value or [])]
-            if field in base:
-                base[field] = left
-        elif field.startswith("$"):
+        if field.startswith("$"):
             continue
-        elif value is None:
+        inner = (*names, field)
+        merged = None if value is None else strategic_merge(base.get(field), value, topology, inner)
+        if merged is None:
             base.pop(field, None)
         else:
-            merged = strategic_merge(base.get(field), value, field)
-            if merged is None:
-                base.pop(field, None)
-            else:
-                base[field] = merged
+            base[field] = merged
+    for directive in patch:
+        field = directive.removeprefix(_ORDER)
+        if field != directive and isinstance(base.get(field), list):
+            order = _listed(patch, directive)
+            base[field] = _ordered(base[field], order, topology.keys((*names, field)))
     return base
 
 
-def _merged_list(target: list[Json], patch: list[Json], name: str) -> list[Json]:
-    if name in _SETS:
-        return target + [item for item in patch if item not in target]
-    if any(isinstance(i, dict) and i.get("$patch") == "replace" for i in patch):
+def _delete_from_lists(base: JsonObject, patch: JsonObject) -> None:
+    for directive in patch:
+        field = directive.removeprefix(_DELETE)
+        if field != directive and isinstance(base.get(field), list):
+            gone = _listed(patch, directive)
+            base[field] = [item for item in base[field] if item not in gone]
+
+
+def _listed(patch: JsonObject, directive: str) -> list[Json]:
+    value = patch[directive]
+    if not isinstance(value, list):
+        raise failures.bad_request(f"a strategic merge patch has no list as {directive[:100]!r}")
+    return value
+
+
+def _merged_list(
+    target: list[Json], patch: list[Json], topology: Topology, names: tuple[str, ...]
+) -> list[Json]:
+    keys = topology.keys(names)
+    if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
         return [i for i in patch if not (isinstance(i, dict) and i.get("$patch") == "replace")]
-    if any(not isinstance(item, dict) for item in (*target, *patch)):
-        return patch
-    key = next((k for k in _MERGE_KEYS.get(name, ()) if all(k in item for item in patch)), None)
-    if key is None:
-        return patch
+    if keys == ():
+        return target + [item for item in patch if item not in target]
+    if keys is None:
+        return [item for item in patch if not (isinstance(item, dict) and "$patch" in item)]
+    key = keys[0]
     merged = list(target)
     for item in patch:
-        at = next((i for i, old in enumerate(merged) if old.get(key) == item[key]), None)
+        if not isinstance(item, dict) or key not in item:
+            where = ".".join(names)
+            raise failures.bad_request(
+                f"an item of {where} in the patch does not contain declared merge key: {key}"
+            )
+        at = next((i for i, old in enumerate(merged) if _key_of(old, key) == item[key]), None)
         if item.get("$patch") == "delete":
-            merged = [old for old in merged if old.get(key) != item[key]]
+            merged = [old for old in merged if _key_of(old, key) != item[key]]
         elif at is None:
-            merged.append(strategic_merge({}, item))
+            merged.append(strategic_merge({}, item, topology, names))
         else:
-            merged[at] = strategic_merge(merged[at], item)
+            merged[at] = strategic_merge(merged[at], item, topology, names)
     return merged
+
+
+def _key_of(item: Json, key: str) -> Json:
+    return item.get(key) if isinstance(item, dict) else None
+
+
+def _ordered(items: list[Json], order: list[Json], keys: tuple[str, ...] | None) -> list[Json]:
+    """The items with those that an order names in that order, the others where they are."""
+    if keys is None:
+        return items
+    known = [_key_of(wanted, keys[0]) if keys else wanted for wanted in order]
+    named: list[tuple[int, Json]] = []
+    places = []
+    for at, item in enumerate(items):
+        found = _key_of(item, keys[0]) if keys else item
+        if found in known:
+            places.append(at)
+            named.append((known.index(found), item))
+    result = list(items)
+    for at, (_, item) in zip(places, sorted(named, key=lambda pair: pair[0]), strict=True):
+        result[at] = item
+    return result

@@ -1,19 +1,19 @@
 """Kubernetes' protobuf encoding of request bodies, as far as kubectl sends it.
 
 ``kubectl create namespace`` and its siblings send built-in kinds in protobuf and do not fall back
-to JSON. Only decoding is needed: every client that sends protobuf accepts JSON answers. A message
-is a table of field numbers; fields not in it are left out.
+to JSON. Only decoding is needed: every client that sends protobuf accepts JSON answers. What is not
+known is refused, so that nothing is lost unseen.
 
-Source: Kubernetes API concepts, "Kubernetes Protobuf encoding"; field numbers of the published
-``generated.proto`` files of meta/v1 and core/v1.
+Source: Kubernetes API concepts, "Kubernetes Protobuf encoding".
 """
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
 from towpath.apiserver import failures
+from towpath.apiserver.messages import ALIKE, IGNORED, KINDS, MESSAGES
 from towpath.errors import InvalidError, Reason
 from towpath.spec._wire import Json, JsonObject
 
@@ -22,96 +22,6 @@ __all__ = ["MEDIA", "decoded"]
 MEDIA: Final = "application/vnd.kubernetes.protobuf"
 
 _MAGIC: Final = b"k8s\x00"
-
-Message = Mapping[int, tuple[str, str]]
-
-_MESSAGES: Final[Mapping[str, Message]] = {
-    "Unknown": {1: ("typeMeta", "TypeMeta"), 2: ("raw", "bytes")},
-    "TypeMeta": {1: ("apiVersion", "string"), 2: ("kind", "string")},
-    "ObjectMeta": {
-        1: ("name", "string"),
-        2: ("generateName", "string"),
-        3: ("namespace", "string"),
-        5: ("uid", "string"),
-        6: ("resourceVersion", "string"),
-        8: ("creationTimestamp", "Time"),
-        11: ("labels", "{}string"),
-        12: ("annotations", "{}string"),
-        13: ("ownerReferences", "[]OwnerReference"),
-        14: ("finalizers", "[]string"),
-    },
-    "OwnerReference": {
-        1: ("kind", "string"),
-        3: ("name", "string"),
-        4: ("uid", "string"),
-        5: ("apiVersion", "string"),
-        6: ("controller", "bool?"),
-        7: ("blockOwnerDeletion", "bool?"),
-    },
-    "DeleteOptions": {
-        1: ("gracePeriodSeconds", "int?"),
-        2: ("preconditions", "Preconditions"),
-        3: ("orphanDependents", "bool?"),
-        4: ("propagationPolicy", "string"),
-        5: ("dryRun", "[]string"),
-    },
-    "Preconditions": {1: ("uid", "string"), 2: ("resourceVersion", "string")},
-    "ConfigMap": {
-        1: ("metadata", "ObjectMeta"),
-        2: ("data", "{}string"),
-        3: ("binaryData", "{}bytes"),
-        4: ("immutable", "bool?"),
-    },
-    "Secret": {
-        1: ("metadata", "ObjectMeta"),
-        2: ("data", "{}bytes"),
-        3: ("type", "string"),
-        4: ("stringData", "{}string"),
-        5: ("immutable", "bool?"),
-    },
-    "Namespace": {1: ("metadata", "ObjectMeta"), 2: ("spec", "NamespaceSpec")},
-    "NamespaceSpec": {1: ("finalizers", "[]string")},
-    "ServiceAccount": {
-        1: ("metadata", "ObjectMeta"),
-        2: ("secrets", "[]ObjectReference"),
-        3: ("imagePullSecrets", "[]LocalObjectReference"),
-        4: ("automountServiceAccountToken", "bool?"),
-    },
-    "ObjectReference": {
-        1: ("kind", "string"),
-        2: ("namespace", "string"),
-        3: ("name", "string"),
-        4: ("uid", "string"),
-        5: ("apiVersion", "string"),
-        6: ("resourceVersion", "string"),
-        7: ("fieldPath", "string"),
-    },
-    "LocalObjectReference": {1: ("name", "string")},
-    "Service": {1: ("metadata", "ObjectMeta"), 2: ("spec", "ServiceSpec")},
-    "ServiceSpec": {
-        1: ("ports", "[]ServicePort"),
-        2: ("selector", "{}string"),
-        3: ("clusterIP", "string"),
-        4: ("type", "string"),
-        5: ("externalIPs", "[]string"),
-        7: ("sessionAffinity", "string"),
-        10: ("externalName", "string"),
-    },
-    "ServicePort": {
-        1: ("name", "string"),
-        2: ("protocol", "string"),
-        3: ("port", "int"),
-        4: ("targetPort", "IntOrString"),
-        5: ("nodePort", "int"),
-        6: ("appProtocol", "string"),
-    },
-    "Time": {1: ("seconds", "int"), 2: ("nanos", "int")},
-    "IntOrString": {1: ("type", "int"), 2: ("intVal", "int"), 3: ("strVal", "string")},
-}
-_KINDS: Final = frozenset(
-    {"ConfigMap", "DeleteOptions", "Namespace", "Secret", "Service", "ServiceAccount"}
-)
-"""Kinds that may be a body; the other messages are parts of them."""
 
 
 def decoded(data: bytes) -> JsonObject:
@@ -127,24 +37,30 @@ def decoded(data: bytes) -> JsonObject:
         envelope = _message("Unknown", data[len(_MAGIC) :])
         about = envelope.get("typeMeta") or {}
         kind = about.get("kind", "")
-        if kind not in _KINDS:
-            raise InvalidError(
-                f"{kind or 'this body'} is not accepted as {MEDIA}; send application/json",
-                reason=Reason.UNSUPPORTED_MEDIA_TYPE,
-            )
+        if kind not in KINDS:
+            raise _unread(kind or "this body")
         raw = base64.b64decode(envelope.get("raw", ""))
-        return {**about, **_message(kind, raw)}
+        return {**about, **_message(ALIKE.get(kind, kind), raw)}
     except (IndexError, OverflowError, ValueError) as exc:
         raise failures.bad_request(f"the body is not Kubernetes protobuf: {exc}") from exc
 
 
+def _unread(what: str) -> InvalidError:
+    told = f"{what} is not accepted as {MEDIA}; send application/json"
+    return InvalidError(told, reason=Reason.UNSUPPORTED_MEDIA_TYPE)
+
+
 def _message(name: str, data: bytes) -> JsonObject:
-    table = _MESSAGES[name]
+    table = MESSAGES[name]
     found: JsonObject = {}
     for number, raw in _fields(data):
         if number not in table:
+            if raw:
+                raise _unread(f"field {number} of {name}")
             continue
         field, kind = table[number]
+        if kind == IGNORED:
+            continue
         if kind.startswith("[]"):
             found.setdefault(field, []).append(_value(kind[2:], raw))
         elif kind.startswith("{}"):
@@ -172,6 +88,10 @@ def _value(kind: str, raw: int | bytes) -> Json:
     if kind == "Time":
         seconds = message.get("seconds")
         return seconds and datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if kind == "ExtraValue":
+        return message.get("items", [])
+    if kind == "Quantity":
+        return message.get("string", "0")
     if kind == "IntOrString":
         return message.get("strVal", "") if message.get("type") else message.get("intVal", 0)
     return message

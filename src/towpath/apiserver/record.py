@@ -12,7 +12,7 @@ import orjson
 
 from towpath.spec._wire import JsonObject
 
-__all__ = ["Address", "Change", "Listing", "Record", "Write"]
+__all__ = ["Address", "Change", "Listing", "Range", "Record", "Write"]
 
 ChangeType = Literal["ADDED", "MODIFIED", "DELETED"]
 
@@ -85,17 +85,42 @@ class Change:
         decoded: JsonObject | None = None if self.before is None else orjson.loads(self.before)
         return decoded
 
+    def forget(self) -> None:
+        """Let go what was decoded; who needs it decodes it again."""
+        for name in ("object", "old_object"):
+            vars(self).pop(name, None)
+
     @property
     def size(self) -> int:
         """Bytes this change keeps in memory, about."""
         return len(self.record.data) + len(self.before or b"")
 
 
+class Range(NamedTuple):
+    """Which records a page is to have.
+
+    Attributes:
+        resource: As in :class:`Address`.
+        namespace: Only this one; ``""`` is any.
+        after: The (namespace, name) that the page follows.
+        limit: Most records; None is all.
+        size: Bytes of records after which the page ends; None is no end.
+        at: The revision at which things are read; 0 is the newest.
+    """
+
+    resource: str
+    namespace: str = ""
+    after: tuple[str, str] = ("", "")
+    limit: int | None = None
+    size: int | None = None
+    at: int = 0
+
+
 class Listing(NamedTuple):
     """A page of records.
 
     Attributes:
-        revision: The store's revision at which the page was read.
+        revision: The store's revision whose state the page shows.
         records: In order of namespace and name.
         more: Whether others follow.
     """

@@ -25,6 +25,9 @@ _REQUIREMENT: Final = re.compile(
 )
 _FIELD: Final = re.compile(r"\s*([A-Za-z0-9._\[\]/-]+)\s*(==|!=|=)\s*((?:\\.|[^,\\=])*)\s*(?:,|$)")
 
+_ALWAYS: Final = ("metadata.name", "metadata.namespace")
+"""Fields that every kind can be selected by."""
+
 Labels = Mapping[str, str]
 _Requirement = Callable[[Labels], bool]
 
@@ -74,25 +77,34 @@ def _ordered(value: str | None, bound: int, above: bool) -> bool:
     return int(value) > bound if above else int(value) < bound
 
 
-def fields(text: str, selectable: Collection[str]) -> list[tuple[str, bool, str]]:
+def fields(
+    text: str, selectable: Collection[str], *, custom: bool = True
+) -> list[tuple[str, bool, str]]:
     """Requirements on fields, as (path, whether equal, value).
 
     Args:
         text: The selector.
-        selectable: Paths that a kind allows.
+        selectable: Paths that a kind allows, besides those that every kind does.
+        custom: Whether the kind is a custom one, for the message.
 
     Raises:
         InvalidError: it is not a field selector, or names a field that cannot be selected by.
     """
+    told = "field label not supported: {}"
+    if not custom and not selectable:
+        told = '"{}" is not a known field selector: only "metadata.name", "metadata.namespace"'
     found = []
     at = 0
     while at < len(text):
         match = _FIELD.match(text, at)
         if match is None:
-            raise failures.bad_request(f"invalid field selector: {text[:200]!r}")
+            part = text[at:].partition(",")[0][:200]
+            raise failures.bad_request(
+                f"invalid selector: '{text[:200]}'; can't understand '{part}'"
+            )
         path, operator, value = match.groups()
-        if path not in selectable:
-            raise failures.bad_request(f"field label not supported: {path}")
+        if path not in _ALWAYS and path not in selectable:
+            raise failures.bad_request(told.format(path))
         found.append((path, operator != "!=", re.sub(r"\\(.)", r"\1", value.strip())))
         at = match.end()
     return found

@@ -1,34 +1,46 @@
 """The store: objects by address under one growing revision, and the changes that led there.
 
 Writes that arrive while another is being made durable share the next transaction (group commit), so
-the cost of a disk flush is split among all who wait. SQLite is touched only in worker threads.
+the cost of a disk flush is split among all who wait. Only that flush is done in a thread; what else
+SQLite does is shorter than the way to a thread and back (docs/adr/0012).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import anyio
-from anyio import to_thread
+from anyio import lowlevel, to_thread
 
-from towpath.apiserver._database import READERS, Database
+from towpath.apiserver._database import Database
 from towpath.apiserver.feed import Feed
-from towpath.apiserver.record import Address, Change, Listing, Record, Write
+from towpath.apiserver.record import Address, Change, Listing, Range, Record, Write
 from towpath.errors import ConflictError, Reason, TowpathError, UnavailableError
 
 __all__ = ["Store"]
 
+T = TypeVar("T")
+
 _CHUNK: Final = 1024 * 1024
 """Bytes of changes read from the database at a time, for a watcher that resumes."""
+_BATCH: Final = 256
+"""Most writes in one transaction: they keep the event loop for some milliseconds."""
 
 
 @dataclass(eq=False)
 class _Entry:
+    """A write that waits.
+
+    Attributes:
+        called: Its turn has come: it is made, or it is to make the next transaction.
+    """
+
     write: Write
     outcome: Change | TowpathError | None = None
+    called: anyio.Event = field(default_factory=anyio.Event)
 
 
 class Store:
@@ -36,14 +48,19 @@ class Store:
 
     Args:
         path: The database file; its folder exists. None keeps everything in memory.
-        history: Changes kept for watches that resume.
+        history: Changes kept for watches that resume and for lists of an earlier state.
+        key: 32 bytes that Secrets are encrypted with. None keeps a key in a file beside the
+            database, and in memory encrypts nothing.
     """
 
-    def __init__(self, path: Path | None = None, *, history: int = 10_000) -> None:
+    def __init__(
+        self, path: Path | None = None, *, history: int = 10_000, key: bytes | None = None
+    ) -> None:
         self._path = path
         self._history = history
-        self._limiter = anyio.CapacityLimiter(READERS)
+        self._key = key
         self._turn = anyio.Lock()
+        self._led = False
         self._waiting: list[_Entry] = []
         self._database: Database | None = None
         self._feed = Feed(1)
@@ -53,10 +70,12 @@ class Store:
 
         Raises:
             ConflictError: another process has the file open.
-            InvalidError: it is not such a database, or a newer version wrote it.
+            DeniedError: others may read the key file.
+            InvalidError: it is not such a database, a newer version wrote it, or its key is missing
+                or another.
             UnavailableError: it cannot be opened.
         """
-        self._database = await to_thread.run_sync(Database, self._path, self._history)
+        self._database = await to_thread.run_sync(Database, self._path, self._history, self._key)
         self._feed = Feed(self._database.revision)
         return self
 
@@ -91,7 +110,7 @@ class Store:
 
     async def get(self, address: Address) -> Record | None:
         """The record at an address, or None."""
-        return await to_thread.run_sync(self._db.get, address, limiter=self._limiter)
+        return self._db.get(address)
 
     async def page(
         self,
@@ -101,8 +120,9 @@ class Store:
         after: tuple[str, str] = ("", ""),
         limit: int | None = None,
         size: int | None = None,
+        at: int = 0,
     ) -> Listing:
-        """Records of a resource, in order of namespace and name.
+        """Records of a resource, in order of namespace and name; all of one state.
 
         Args:
             resource: As in :class:`Address`.
@@ -110,17 +130,36 @@ class Store:
             after: The (namespace, name) that the page follows.
             limit: Most records; None is all.
             size: Bytes of records after which the page ends; None is no end.
+            at: The revision whose state is wanted; 0 is the newest.
+
+        Raises:
+            ConflictError: that state is no longer kept (reason ``Expired``).
         """
-        read = partial(self._db.page, resource, namespace, after, limit, size)
-        return await to_thread.run_sync(read, limiter=self._limiter)
+        return await self._read(self._db.page(Range(resource, namespace, after, limit, size, at)))
+
+    async def count(self, wanted: Range) -> int:
+        """How many records there are in a range now; its limit, size and revision aside."""
+        return self._db.count(wanted)
 
     async def addresses(self, namespace: str) -> list[Address]:
         """Where anything lies in a namespace."""
-        return await to_thread.run_sync(self._db.addresses, namespace, limiter=self._limiter)
+        return await self._read(self._db.addresses(namespace))
 
     async def dependents(self, uid: str | None = None) -> list[Address]:
         """Objects that name this uid (or, for None, any) as an owner."""
-        return await to_thread.run_sync(self._db.dependents, uid, limiter=self._limiter)
+        return await self._read(self._db.dependents(uid))
+
+    async def _read(self, steps: Generator[None, None, T]) -> T:
+        """What a read in pieces returns; others have their turn in between."""
+        with closing(steps):
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    found: T = end.value
+                    return found
+                if self._path is not None:
+                    await lowlevel.checkpoint()
 
     async def write(self, write: Write) -> Change:
         """Make one change; when this returns, it is durable and watchers can see it.
@@ -133,31 +172,54 @@ class Store:
             InvalidError: the object is not JSON.
             UnavailableError: the disk is full, or the database does not answer.
         """
+        await lowlevel.checkpoint_if_cancelled()
         entry = _Entry(write)
         self._waiting.append(entry)
-        try:
-            async with self._turn:
-                if entry.outcome is None:
-                    with anyio.CancelScope(shield=True):
+        if self._led:
+            try:
+                await entry.called.wait()
+            except BaseException:  # cancelled before its turn: it must not be made later
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
+                    if entry.called.is_set():
+                        self._call()
+                raise
+        if entry.outcome is None:
+            self._led = True
+            try:
+                with anyio.CancelScope(shield=True):
+                    async with self._turn:
                         await self._commit()
-        finally:
-            if entry in self._waiting:  # cancelled before its turn: it must not be made later
-                self._waiting.remove(entry)
+            finally:
+                self._call()
         if isinstance(entry.outcome, Change):
             return entry.outcome
-        raise entry.outcome or UnavailableError("the write was not made")
+        raise entry.outcome or _not_made()
+
+    def _call(self) -> None:
+        """Let the next who waits make a transaction."""
+        self._led = bool(self._waiting)
+        if self._led:
+            self._waiting[0].called.set()
 
     async def _commit(self) -> None:
-        batch, self._waiting = self._waiting, []
-        writes = [entry.write for entry in batch]
-        outcomes: Sequence[Change | TowpathError]
+        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        outcomes: Sequence[Change | TowpathError] = [_not_made()] * len(batch)
         try:
-            outcomes = await to_thread.run_sync(self._db.commit, writes)
+            database = self._db
+            staged = database.stage([entry.write for entry in batch])
+            if self._path is not None and any(isinstance(made, Change) for made in staged):
+                await to_thread.run_sync(database.flush)
+            else:
+                database.flush()
+            outcomes = staged
         except TowpathError as error:
             outcomes = [error] * len(batch)
-        for entry, outcome in zip(batch, outcomes, strict=True):
-            entry.outcome = outcome
-        self._feed.publish([made for made in outcomes if isinstance(made, Change)])
+        finally:
+            self._feed.publish([made for made in outcomes if isinstance(made, Change)])
+            for entry, outcome in zip(batch, outcomes, strict=True):
+                entry.outcome = outcome
+                entry.called.set()
 
     async def changes(self, resource: str, cursor: int) -> tuple[list[Change], int]:
         """Changes of a resource after a revision, and the revision up to which they are complete.
@@ -174,10 +236,7 @@ class Store:
         if recent is not None:
             return recent, newest
         self._check(cursor)
-        read = partial(self._db.changes, resource, cursor, newest, _CHUNK)
-        found = await to_thread.run_sync(read, limiter=self._limiter)
-        self._check(cursor)  # what was read may have been cut short by a write meanwhile
-        return found
+        return await self._read(self._db.changes(resource, cursor, newest, _CHUNK))
 
     def _check(self, cursor: int) -> None:
         if not self._db.floor <= cursor <= self._feed.revision:
@@ -192,3 +251,7 @@ class Store:
     def wake(self) -> None:
         """Let everybody who waits look again."""
         self._feed.wake()
+
+
+def _not_made() -> UnavailableError:
+    return UnavailableError("the write was not made")

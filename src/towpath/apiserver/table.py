@@ -8,30 +8,17 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from towpath.apiserver import jsonpath
-from towpath.apiserver.kinds import Column, Resource
+from towpath.apiserver.kinds import AGE, Column, Resource
 from towpath.errors import InvalidError
 from towpath.spec._wire import Json, JsonObject
 
-__all__ = ["Include", "age", "requested", "table"]
+__all__ = ["Include", "age", "duration", "table"]
 
 Include = Literal["None", "Metadata", "Object"]
 
 _NAME: Final = Column(
     "Name", ".metadata.name", description="Name of the object, unique within its namespace."
 )
-
-
-def requested(accept: str) -> bool:
-    """Whether an ``Accept`` header asks for a Table before plain JSON."""
-    for part in accept.lower().split(","):
-        media, *rest = (piece.strip() for piece in part.split(";"))
-        parameters = dict(piece.partition("=")[::2] for piece in rest)
-        if media == "application/json":
-            if "as" not in parameters:
-                return False
-            if (parameters["as"], parameters.get("g")) == ("table", "meta.k8s.io"):
-                return True
-    return False
 
 
 def age(since: str, now: datetime) -> str:
@@ -42,7 +29,11 @@ def age(since: str, now: datetime) -> str:
         return "<unknown>"
     if then.tzinfo is None:
         then = then.replace(tzinfo=UTC)
-    seconds = int((now - then).total_seconds())
+    return duration(int((now - then).total_seconds()))
+
+
+def duration(seconds: int) -> str:
+    """A span of time as kubectl writes it."""
     if seconds < 0:
         return "0s" if seconds >= -1 else "<invalid>"
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
@@ -100,7 +91,8 @@ def table(
         include: What of each object goes with its row.
         headed: Whether the columns are described; later events of a watch leave them out.
     """
-    columns = (_NAME, *resource.columns)
+    named = not resource.custom and any(c.name == _NAME.name for c in resource.columns)
+    columns = resource.columns if named else (_NAME, *resource.columns)
     rows = []
     for obj in objects:
         row: JsonObject = {"cells": [_cell(column, obj, now) for column in columns]}
@@ -116,7 +108,7 @@ def table(
     definitions = [
         {
             "name": column.name,
-            "type": "string" if column.type == "date" else column.type,
+            "type": column.type if resource.custom or column is not AGE else "string",
             "format": "name" if column is _NAME else "",
             "description": column.description or column.name,
             "priority": column.priority,

@@ -1,77 +1,47 @@
 """Create, change and delete: a request's wish, the rules, and one write.
 
-Writes to one object take turns; the store checks the revision once more.
+Every kind takes the same way: what its schema does not know is dropped, defaults come in, the
+server's own part is added, what is illegal is refused, the account of fields is kept, and then one
+write is made. Writes to one object take turns; the store checks the revision once more.
 """
 
 import contextlib
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final
 from weakref import WeakValueDictionary
 
 import anyio
 import orjson
 
-from towpath.apiserver import definitions, failures, lifecycle
+from towpath.apiserver import definitions, deletion, failures, intake, lifecycle
 from towpath.apiserver.apply import Manager, apply, tracked
 from towpath.apiserver.builtin import DEFINITION, NAMESPACES, PROTECTED
 from towpath.apiserver.kinds import Catalogue, Resource, unknown
 from towpath.apiserver.record import Address, Record, Write
 from towpath.apiserver.store import Store
+from towpath.apiserver.terms import Options, Outcome, Preconditions, Removed
 from towpath.errors import ConflictError, DeniedError, InvalidError, NotFoundError, Reason
-from towpath.spec._wire import Json, JsonObject
+from towpath.spec._wire import JsonObject
 
-__all__ = ["Options", "Outcome", "Preconditions", "Removed", "Verbs"]
+__all__ = ["Verbs"]
 
 _NAME_ATTEMPTS: Final = 8
-
-
-@dataclass(frozen=True)
-class Options:
-    """What every write can be told.
-
-    Attributes:
-        manager: Who writes, for managedFields.
-        dry_run: Answer as if, and write nothing.
-        force: Server-side apply: take over fields that others manage.
-        orphan: Deletion: leave what the object owns, without it as an owner.
-    """
-
-    manager: str
-    dry_run: bool = False
-    force: bool = False
-    orphan: bool = False
-
-
-class Preconditions(NamedTuple):
-    """What a deletion insists on; empty is anything."""
-
-    uid: str = ""
-    revision: str = ""
-
-
-class Outcome(NamedTuple):
-    """What became of a write.
-
-    Attributes:
-        record: The object, as it is now or was last.
-        new: Whether it was created.
-        gone: Whether it is no longer there.
-    """
-
-    record: Record
-    new: bool = False
-    gone: bool = False
-
-
-class Removed(NamedTuple):
-    """An object that went: whoever it owned may have to go as well."""
-
-    address: Address
-    uid: str
+_BORN_BY_UPDATE: Final = frozenset(
+    {
+        "clusterrolebindings.rbac.authorization.k8s.io",
+        "clusterroles.rbac.authorization.k8s.io",
+        "endpoints",
+        "events",
+        "leases.coordination.k8s.io",
+        "limitranges",
+        "rolebindings.rbac.authorization.k8s.io",
+        "roles.rbac.authorization.k8s.io",
+    }
+)
+"""Kinds of which an update creates what is not there."""
 
 
 class Verbs:
@@ -133,50 +103,59 @@ class Verbs:
                 ``MethodNotAllowed``).
             NotFoundError: its namespace or its definition is not there.
         """
-        metadata = dict(obj["metadata"])
-        if metadata.get("resourceVersion"):
+        if obj["metadata"].get("resourceVersion"):
             raise failures.bad_request("resourceVersion should not be set on objects to be created")
-        metadata.pop("managedFields", None)
-        prefix = "" if metadata.get("name") else str(metadata.get("generateName") or "")
+        obj, found = intake.pruned(resource, obj)
+        warnings = options.scrutiny.judge(resource, obj, found)
+        metadata = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
+        prefix = "" if metadata.get("name") else metadata.get("generateName") or ""
         for attempt in range(_NAME_ATTEMPTS):
             if prefix:
                 metadata["name"] = lifecycle.generated_name(prefix, os.urandom(5))
             new = self._born(resource, namespace, {**obj, "metadata": metadata})
             new = tracked({}, new, self._by(resource, options), resource.topology)
             try:
-                return await self._add(resource, new, options)
-            except ConflictError:
-                if not prefix or attempt == _NAME_ATTEMPTS - 1:
+                outcome = await self._add(resource, new, options)
+            except ConflictError as error:
+                if not prefix:
                     raise
+                if attempt == _NAME_ATTEMPTS - 1:
+                    why = ", the server was not able to generate a unique name for the object"
+                    raise failures.already_exists(resource, metadata["name"], why) from error
+            else:
+                return outcome._replace(warnings=warnings)
         raise AssertionError  # the loop returns or raises
 
     def _born(self, resource: Resource, namespace: str, obj: JsonObject) -> JsonObject:
-        new = lifecycle.created(
-            resource, obj, lifecycle.Birth(namespace, str(uuid.uuid4()), self._now())
-        )
-        return self._defined(resource, new)
+        birth = lifecycle.Birth(namespace, str(uuid.uuid4()), self._now())
+        new = lifecycle.created(resource, intake.completed(resource, obj), birth)
+        return self._checked(resource, new, None)
 
-    def _defined(self, resource: Resource, obj: JsonObject) -> JsonObject:
+    def _checked(self, resource: Resource, new: JsonObject, old: JsonObject | None) -> JsonObject:
+        """A legal object as it is stored."""
+        intake.check(resource, new, old)
         if resource.custom and resource.stored:
-            obj["apiVersion"] = f"{resource.kind.group}/{resource.stored}"
+            return {**new, "apiVersion": f"{resource.kind.group}/{resource.stored}"}
         if resource.key != DEFINITION.key:
-            return obj
-        served = self._catalogue.of_key(obj["metadata"]["name"])
+            return new
+        served = self._catalogue.of_key(new["metadata"]["name"])
         if served is not None and not served.custom:
             problem = "Forbidden: this resource is built in"
             raise failures.invalid(resource, served.key, "metadata.name", problem)
-        return definitions.established(resource, obj, self._now())
+        return definitions.established(resource, new, self._now(), old, self._catalogue)
 
     async def _add(self, resource: Resource, new: JsonObject, options: Options) -> Outcome:
         metadata = new["metadata"]
         name, namespace = metadata["name"], metadata.get("namespace", "")
         address = Address(resource.key, namespace, name)
+        if options.admit is not None:
+            options.admit(resource, None, new)
+        data = self._encoded(new)
         if options.dry_run:
             await self._check_holders(resource, name, namespace)
             if await self._store.get(address):
                 raise failures.already_exists(resource, name)
-            return Outcome(Record(address, 0, self._encoded(new)), new=True)
-        self._encoded(new)
+            return Outcome(Record(address, 0, data), new=True)
         defined = resource.key if resource.custom else ""
         try:
             change = await self._store.write(
@@ -186,8 +165,10 @@ class Verbs:
             await self._check_holders(resource, name, namespace)
             raise
         except ConflictError as exc:
-            raise failures.already_exists(resource, name) from exc
-        self._written(resource, new, metadata.get("ownerReferences"))
+            there = await self._store.get(address)
+            going = there is not None and "deletionTimestamp" in there.object()["metadata"]
+            raise failures.already_exists(resource, name, going=going) from exc
+        self._written(resource, new, None)
         return Outcome(change.record, new=True)
 
     async def _check_holders(self, resource: Resource, name: str, namespace: str) -> None:
@@ -199,8 +180,12 @@ class Verbs:
                     f"unable to create new content in namespace {namespace} "
                     "because it is being terminated"
                 )
-                causes = [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]
-                raise failures.forbidden(resource, name, why, causes=causes)
+                cause = {
+                    "reason": "NamespaceTerminating",
+                    "message": f"namespace {namespace} is being terminated",
+                    "field": "metadata.namespace",
+                }
+                raise failures.forbidden(resource, name, why, causes=[cause])
         if resource.custom:
             found = await self._store.get(Address(DEFINITION.key, "", resource.key))
             if found is None:
@@ -222,13 +207,28 @@ class Verbs:
             )
         return data
 
-    def _written(self, resource: Resource, obj: JsonObject, owned: Json) -> None:
+    def _written(self, resource: Resource, new: JsonObject, old: JsonObject | None) -> None:
+        """Serve what a definition now says; have looked at what may have to be collected."""
         if resource.key == DEFINITION.key:
-            self._catalogue.remove(obj["spec"]["group"], obj["spec"]["names"]["plural"])
-            self._catalogue.add(definitions.served(obj))
-        metadata = obj["metadata"]
-        if owned or (_container(resource) and "deletionTimestamp" in metadata):
+            self._catalogue.remove(new["spec"]["group"], new["spec"]["names"]["plural"])
+            self._catalogue.add(definitions.served(new))
+        metadata = new["metadata"]
+        owners = metadata.get("ownerReferences")
+        before = old["metadata"].get("ownerReferences") if old else None
+        owned = owners and owners != before
+        if before and owners != before:
+            self._collect_owners(metadata.get("namespace", ""), before)
+        held = "deletionTimestamp" in metadata and metadata.get("finalizers")
+        if owned or held or resource.key == NAMESPACES.key:
             self._collect(Address(resource.key, metadata.get("namespace", ""), metadata["name"]))
+
+    def _collect_owners(self, namespace: str, owners: list[JsonObject]) -> None:
+        """Have owners looked at, which may wait for what they own."""
+        for owner in owners:
+            resource = self._catalogue.of_kind(owner["apiVersion"], owner["kind"])
+            if resource is not None:
+                within = namespace if resource.kind.namespaced else ""
+                self._collect(Address(resource.key, within, owner["name"]))
 
     async def change(
         self,
@@ -240,6 +240,8 @@ class Verbs:
     ) -> Outcome:
         """Change an object by a rule: its present state in, the wanted one out.
 
+        The rule is given the object in the version asked for, and does not change what it is given.
+
         Raises:
             ConflictError: the rule's result is of another revision or uid than the object.
             InvalidError: the result is not legal.
@@ -247,19 +249,38 @@ class Verbs:
         """
         async with self._turn(address):
             before = await self.get(resource, address)
-            wanted = rule(before.object())
-            metadata = wanted.get("metadata")
-            if not isinstance(metadata, dict):
-                raise failures.bad_request("the patched object has no metadata")
             old = before.object()
-            if not metadata.get("managedFields") and "managedFields" in old["metadata"]:
-                kept = {**metadata, "managedFields": old["metadata"]["managedFields"]}
-                wanted = {**wanted, "metadata": kept}
+            wanted, found = intake.pruned(resource, rule(intake.converted(resource, old)))
+            warnings = options.scrutiny.judge(resource, wanted, found)
+            wanted = intake.completed(resource, wanted)
             new = lifecycle.updated(resource, old, wanted, subresource)
-            new = self._defined(resource, new)
+            new = self._checked(resource, new, old)
             by = self._by(resource, options, subresource)
             new = tracked(old, new, by, resource.topology)
-            return await self._replace(resource, before, new, options)
+            outcome = await self._replace(resource, before, old, new, options)
+            return outcome._replace(warnings=warnings)
+
+    async def put(
+        self,
+        resource: Resource,
+        address: Address,
+        obj: JsonObject,
+        options: Options,
+        subresource: str = "",
+    ) -> Outcome:
+        """Replace an object; of some kinds, create the one that is not there.
+
+        Raises:
+            As :meth:`change` and :meth:`create` do.
+        """
+        try:
+            return await self.change(resource, address, lambda _: obj, options, subresource)
+        except NotFoundError:
+            metadata = obj["metadata"]
+            known = metadata.get("uid") or metadata.get("resourceVersion")
+            if subresource or known or resource.key not in _BORN_BY_UPDATE:
+                raise
+            return await self.create(resource, address.namespace, obj, options)
 
     async def apply(
         self,
@@ -274,63 +295,63 @@ class Verbs:
         Raises:
             ConflictError: another manages a field with another value, and ``force`` is not set.
             DeniedError: the namespace is being deleted.
-            InvalidError: the result is not legal.
+            InvalidError: the result is not legal, or names fields that its kind does not know.
             NotFoundError: the namespace is not there, or, for a subresource, the object.
         """
         if wanted["metadata"].get("managedFields"):
             raise failures.bad_request("metadata.managedFields must be nil")
+        wanted = intake.declared(resource, wanted, address.namespace)
+        wanted = _of_subresource(resource, wanted, address.name, subresource)
+        warnings = options.scrutiny.judge(resource, wanted, [])
         by, topology = self._by(resource, options, subresource), resource.topology
-        aside = {"status"} if resource.status and not subresource else set()
-        if subresource:
-            aside = wanted.keys() - {"apiVersion", "kind", "metadata", subresource}
-        metadata = {**wanted["metadata"], "name": address.name}
-        if subresource:
-            metadata = {
-                k: v for k, v in metadata.items() if k in ("name", "uid", "resourceVersion")
-            }
-        wanted = {k: v for k, v in wanted.items() if k not in aside} | {"metadata": metadata}
+        metadata = wanted["metadata"]
         async with self._turn(address):
             before = await self._store.get(address)
             if before is None:
                 if subresource:
                     raise failures.not_found(resource, address.name)
-                base = {**wanted, "metadata": {"name": address.name}}
-                new = apply(
-                    {k: base[k] for k in ("apiVersion", "kind", "metadata")},
-                    wanted,
-                    by,
-                    topology,
-                    force=options.force,
-                )
-                if metadata.get("uid") or metadata.get("resourceVersion"):
+                if metadata.get("uid"):
+                    raise failures.vanished(resource, address.name, metadata["uid"])
+                if metadata.get("resourceVersion"):
                     raise failures.modified(resource, address.name)
-                return await self._add(
-                    resource, self._born(resource, address.namespace, new), options
-                )
-            old = before.object()
-            new = apply(before.object(), wanted, by, topology, force=options.force)
-            new = lifecycle.updated(resource, old, new, subresource)
-            return await self._replace(resource, before, self._defined(resource, new), options)
+                kind = {k: wanted[k] for k in ("apiVersion", "kind")}
+                base = {**kind, "metadata": {"name": address.name}}
+                new = apply(base, wanted, by, topology, force=options.force)
+                new = self._born(resource, address.namespace, new)
+                outcome = await self._add(resource, new, options)
+            else:
+                old = before.object()
+                live = intake.converted(resource, old)
+                new = apply(live, wanted, by, topology, force=options.force)
+                new = intake.completed(resource, new)
+                new = lifecycle.updated(resource, old, new, subresource)
+                new = self._checked(resource, new, old)
+                outcome = await self._replace(resource, before, old, new, options)
+            return outcome._replace(warnings=warnings)
 
     async def _replace(
-        self, resource: Resource, before: Record, new: JsonObject, options: Options
+        self,
+        resource: Resource,
+        before: Record,
+        old: JsonObject,
+        new: JsonObject,
+        options: Options,
     ) -> Outcome:
-        old = before.object()
         if lifecycle.same(old, new):
             return Outcome(before)
-        leaving = lifecycle.leaving(new) and not _container(resource)
+        if options.admit is not None:
+            options.admit(resource, old, new)
+        data = self._encoded(new)
         if options.dry_run:
-            return Outcome(Record(before.address, before.revision, self._encoded(new)))
-        if leaving:
-            return await self._remove(resource, before)
-        self._encoded(new)
+            return Outcome(Record(before.address, before.revision, data))
+        if lifecycle.leaving(resource, new):
+            removed = await self._remove(resource, before)
+            return removed._replace(record=removed.record._replace(data=data))
         try:
             change = await self._store.write(Write(before.address, before, new))
         except ConflictError as exc:
             raise failures.modified(resource, before.address.name) from exc
-        owners = new["metadata"].get("ownerReferences")
-        moved = owners != old["metadata"].get("ownerReferences")
-        self._written(resource, new, owners if moved else None)
+        self._written(resource, new, old)
         return Outcome(change.record)
 
     async def delete(
@@ -340,29 +361,23 @@ class Verbs:
         preconditions: Preconditions,
         options: Options,
     ) -> Outcome:
-        """Delete an object, or mark it as to be deleted where finalizers or contents hold it.
-
-        What it owns is released before it goes, and only once nothing stands against its going.
+        """Delete an object, or mark it as to be deleted where something holds it.
 
         Raises:
             ConflictError: it is not the object of the preconditions.
             DeniedError: it is a namespace that is always there.
             NotFoundError: it is not there.
         """
-        if options.orphan and not options.dry_run:
-            before = await self._deletable(resource, address, preconditions)
-            await self._release(before)  # outside its turn: those it owns take theirs
         async with self._turn(address):
             before = await self._deletable(resource, address, preconditions)
-            obj = before.object()
-            if not obj["metadata"].get("finalizers") and not _container(resource):
-                if options.dry_run:
-                    return Outcome(before, gone=True)
-                return await self._remove(resource, before)
-            new = lifecycle.marked(obj, self._now())
-            if resource.key == NAMESPACES.key:
-                new["status"] = {**(new.get("status") or {}), "phase": "Terminating"}
-            return await self._replace(resource, before, new, options)
+            old = before.object()
+            new = deletion.ended(resource, old, options.policy, self._now())
+            if deletion.held(resource, new):
+                marking = Options(options.manager, options.dry_run)
+                return await self._replace(resource, before, old, new, marking)
+            if options.dry_run:
+                return Outcome(before, gone=True)
+            return await self._remove(resource, before)
 
     async def _deletable(
         self, resource: Resource, address: Address, preconditions: Preconditions
@@ -378,46 +393,61 @@ class Verbs:
             raise failures.forbidden(resource, address.name, "this namespace may not be deleted")
         return before
 
-    async def _release(self, owner: Record) -> None:
-        """Take an object's uid off those it owns, so that they stay when it goes."""
-        uid = owner.object()["metadata"]["uid"]
+    async def release(
+        self,
+        resource: Resource,
+        address: Address,
+        rule: Callable[[JsonObject], JsonObject],
+        emptied: Address | None = None,
+    ) -> None:
+        """Take off what the server itself holds an object by, and let it go if nothing else does.
 
-        def rule(obj: JsonObject) -> JsonObject:
-            references = obj["metadata"].get("ownerReferences") or ()
-            left = [r for r in references if r["uid"] != uid]
-            return {**obj, "metadata": {**obj["metadata"], "ownerReferences": left}}
+        Args:
+            resource: Its kind.
+            address: Where it is; it may have gone.
+            rule: The object in, the object without that hold out.
+            emptied: Nothing may lie there when it goes.
 
-        for dependent in await self._store.dependents(uid):
-            kind = self._catalogue.of_key(dependent.resource)
-            if kind is not None and dependent != owner.address:
-                with contextlib.suppress(NotFoundError):
-                    await self.change(kind, dependent, rule, Options("towpath-collector"))
-
-    async def vacate(self, resource: Resource, address: Address, emptied: Address) -> bool:
-        """Remove a namespace or definition that is to go, if nothing is left in it."""
+        Raises:
+            ConflictError: something does lie there.
+        """
         async with self._turn(address):
             before = await self._store.get(address)
             if before is None:
-                return True
-            if before.object()["metadata"].get("finalizers"):
-                return False
-            try:
+                return
+            old = before.object()
+            new = rule(old)
+            if lifecycle.leaving(resource, new):
                 await self._remove(resource, before, emptied)
-            except ConflictError:
-                return False
-            return True
+            elif new != old:
+                new = {**new, "metadata": lifecycle.tidied(new["metadata"])}
+                change = await self._store.write(Write(address, before, new))
+                self._written(resource, change.object, old)
 
     async def _remove(
         self, resource: Resource, before: Record, emptied: Address | None = None
     ) -> Outcome:
-        change = await self._store.write(Write(before.address, before, None, emptied=emptied))
+        with contextlib.suppress(NotFoundError):  # what is gone is gone
+            change = await self._store.write(Write(before.address, before, None, emptied=emptied))
+            before = change.record
         obj = before.object()
         if resource.key == DEFINITION.key:
             self._catalogue.remove(obj["spec"]["group"], obj["spec"]["names"]["plural"])
-        self._collect(Removed(before.address, obj["metadata"]["uid"]))
-        return Outcome(change.record, gone=True)
+        metadata = obj["metadata"]
+        self._collect_owners(before.address.namespace, metadata.get("ownerReferences") or [])
+        self._collect(Removed(before.address, metadata["uid"]))
+        return Outcome(before, gone=True)
 
 
-def _container(resource: Resource) -> bool:
-    """Whether objects of this kind hold others, and go only when these have gone."""
-    return resource.key in (NAMESPACES.key, DEFINITION.key)
+def _of_subresource(
+    resource: Resource, wanted: JsonObject, name: str, subresource: str
+) -> JsonObject:
+    """What is to be applied, without what the path does not reach."""
+    metadata = {**wanted["metadata"], "name": name}
+    if subresource == "status":
+        reached = {"apiVersion", "kind", "status"}
+        wanted = {k: v for k, v in wanted.items() if k in reached}
+        metadata = {k: v for k, v in metadata.items() if k in ("name", "uid", "resourceVersion")}
+    elif resource.status:
+        wanted = {k: v for k, v in wanted.items() if k != "status"}
+    return {**wanted, "metadata": metadata}

@@ -15,6 +15,7 @@ import anyio
 import orjson
 
 from towpath.apiserver.kinds import Resource
+from towpath.apiserver.presentation import Encode, line
 from towpath.apiserver.record import Address, Change
 from towpath.apiserver.selectors import Selector
 from towpath.apiserver.store import Store
@@ -22,14 +23,11 @@ from towpath.errors import ConflictError
 from towpath.spec._wire import JsonObject
 from towpath.web import kubernetes_status, status_of
 
-__all__ = ["Watch", "line", "stream"]
+__all__ = ["Watch", "stream"]
 
 _CHUNK: Final = 256 * 1024
 _PAGE: Final = 200
 _BOOKMARK_SECONDS: Final = 60.0
-
-Encode = Callable[[str, bytes], bytes]
-"""Event type and object's bytes in, a line out."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,6 @@ class Watch:
         return not self.namespace or address.namespace == self.namespace
 
 
-def line(kind: str, data: bytes) -> bytes:
-    """A watch event as a line."""
-    return b'{"type":"%s","object":%s}\n' % (kind.encode(), data)
-
-
 async def stream(
     store: Store, watch: Watch, encode: Encode, stopped: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
@@ -84,7 +77,7 @@ async def stream(
             cursor = start
             yield lines
         if watch.ended:
-            yield line("BOOKMARK", _bookmark(watch.resource, cursor, ended=True))
+            yield encode("BOOKMARK", _bookmark(watch.resource, cursor, ended=True))
     due = anyio.current_time() + _BOOKMARK_SECONDS
     while not stopped():
         try:
@@ -99,7 +92,7 @@ async def stream(
         over = now >= end
         if over or now >= due:
             if watch.bookmarks:
-                yield line("BOOKMARK", _bookmark(watch.resource, cursor))
+                yield encode("BOOKMARK", _bookmark(watch.resource, cursor))
             due = now + _BOOKMARK_SECONDS
         if over:
             return

@@ -7,7 +7,6 @@ its own (:func:`run`), the hub's cluster runs inside the platform's process (:fu
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +14,9 @@ import anyio
 import anyio.abc
 import httpx2
 
-from towpath import apiserver, edge, gitops, kube, web
-from towpath.app.ports import HOST
-from towpath.auth import Guard, Identity, Tokens
+from towpath import edge, gitops, kube
+from towpath.app.api import DATABASE, KubernetesApi, Listening, serving
+from towpath.app.guests import welcome
 from towpath.fleet import APPLICATIONS, PullAgent
 from towpath.process import Child, Children, locked_within
 from towpath.settings import Settings
@@ -30,8 +29,6 @@ STOP_SECONDS: Final = 6.0
 """Seconds that a gateway or runtime gets to end its open requests when all of it stops."""
 LOCK_SECONDS: Final = 20.0
 """Seconds that an agent waits for its predecessor, which stops, to let the folder go."""
-
-ADMINISTRATOR: Final = Identity("admin", frozenset({apiserver.ADMINISTRATORS}))
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,18 @@ class Cluster:
     def kubeconfig(self) -> Path:
         """Where the administrator's kubeconfig is written."""
         return self.folder / "kubeconfig"
+
+    def api(self) -> KubernetesApi:
+        """Its Kubernetes API."""
+        return KubernetesApi(
+            name=self.name,
+            folder=self.folder,
+            database=self.folder / DATABASE,
+            token=self.token,
+            kubeconfig=self.kubeconfig,
+            listening=Listening(port=self.kubernetes, flag="--port-base"),
+            guests=self.guests,
+        )
 
     def children(self) -> Children:
         """Its processes."""
@@ -116,46 +125,16 @@ async def running(
     leaves them to a successor.
     """
     async with (
-        _api(cluster, settings),
+        serving(cluster.api(), settings.api),
         kube.Client(cluster.kubeconfig) as client,
         httpx2.AsyncClient(trust_env=False) as http,
     ):
+        await welcome(client, cluster.guests)
         async with anyio.create_task_group() as loops:
             await _start_loops(cluster, settings, children, client, http, loops)
             yield client
             loops.cancel_scope.cancel()
         await children.stop_all(grace=STOP_SECONDS)
-
-
-@asynccontextmanager
-async def _api(cluster: Cluster, settings: Settings) -> AsyncIterator[None]:
-    """The cluster's Kubernetes API, and the administrator's kubeconfig for it."""
-    path = cluster.folder / "kube.sqlite"
-    async with apiserver.Store(path, history=settings.api.history) as store:
-        server = apiserver.ApiServer(store, settings.api)
-        guests = (
-            (token, Identity(apiserver.cluster_user(name)))
-            for name, token in cluster.guests.items()
-        )
-        tokens = Tokens([(cluster.token, ADMINISTRATOR), *guests])
-        guarded = Guard(server.asgi, tokens, apiserver.rule, web.kubernetes_status)
-        certificate = await anyio.to_thread.run_sync(apiserver.ensure, cluster.folder / "tls")
-        sock = web.listen(HOST, cluster.kubernetes, flag="--port-base")
-        async with anyio.create_task_group() as tasks:
-            serve = partial(
-                web.serve,
-                guarded,
-                sock,
-                certificate=(str(certificate.chain), str(certificate.key)),
-                drain=1,
-                stopping=server.stop,
-            )
-            await tasks.start(serve)
-            url = f"https://{HOST}:{cluster.kubernetes}"
-            config = apiserver.kubeconfig(url, certificate.authority, cluster.token, cluster.name)
-            apiserver.write_kubeconfig(cluster.kubeconfig, config)
-            yield
-            tasks.cancel_scope.cancel()
 
 
 async def _start_loops(

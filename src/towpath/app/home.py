@@ -13,7 +13,7 @@ from typing import Final
 from towpath.app.ports import Ports
 from towpath.auth import new_token
 from towpath.errors import ConflictError, InvalidError, NotFoundError
-from towpath.files import write_atomic
+from towpath.files import kept_secret, write_atomic
 from towpath.process import locked
 
 __all__ = ["HUB", "REPOSITORY", "Home"]
@@ -136,14 +136,7 @@ class Home:
 
     def token(self, name: str) -> str:
         """A secret of this home, made when first asked for; its file has mode 600."""
-        path = self.path / "secrets" / f"{name}.token"
-        try:
-            return path.read_text().strip()
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            token = new_token()
-            write_atomic(path, token.encode(), mode=0o600)
-            return token
+        return kept_secret(self.path / "secrets" / f"{name}.token", new_token)
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the home: one platform runs on it at a time.

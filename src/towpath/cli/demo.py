@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
-from towpath.cli.output import Stages, endpoints_table, talk
+from towpath.cli.output import Stages, endpoints_table
+from towpath.cli.stderr import talk
 
 if TYPE_CHECKING:
     from towpath.app.demo import Demonstration

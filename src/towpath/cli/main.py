@@ -1,17 +1,18 @@
 """The entry point: global options, logging, and how an error ends a command."""
 
-import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from towpath import __version__
+from towpath.cli.output import Output
+from towpath.cli.stderr import fail, log_to_stderr
 from towpath.errors import TowpathError, first_known
 
-__all__ = ["main"]
+__all__ = ["HomeOption", "OutputOption", "cli", "default_home", "register", "run_command"]
 
 cli = typer.Typer(
     name="towpath",
@@ -48,35 +49,16 @@ def options(
     log_to_stderr(debug=debug)
 
 
-def log_to_stderr(*, debug: bool = False, level: int = logging.WARNING) -> None:
-    """Send log lines to stderr, as ``key=value`` fields."""
-    from towpath.telemetry import KeyValueFormatter
-
-    handler = logging.StreamHandler()
-    handler.setFormatter(KeyValueFormatter())
-    logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else level, force=True)
-    if not debug:  # each request of every client is theirs to log, not ours
-        for chatty in ("httpx2", "httpcore2", "uvicorn"):
-            logging.getLogger(chatty).setLevel(logging.WARNING)
-        # a client that tries TLS first, as skopeo does, is no reason for a warning
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-
-
 def register() -> None:
     """Hand every command to the command line."""
-    from towpath.cli import demo, doctor, serve, settings, ship, status, up
+    from towpath.cli import apiserver, demo, doctor, serve, settings, ship, status, up
 
-    for module in (up, ship, status, demo, doctor, serve, settings):
+    for module in (up, ship, status, demo, doctor, serve, apiserver, settings):
         module.add_to(cli)
 
 
-def main() -> None:
+def run_command() -> None:
     """Run the command that the arguments name."""
-    if sys.argv[1:2] == ["child"]:  # one of our own processes: no command line to speak of
-        from towpath.cli.child import run
-
-        run(sys.argv[2], sys.argv[3])
-        return
     register()
     try:
         cli()
@@ -87,14 +69,7 @@ def main() -> None:
         known = first_known(error)
         if known is None or "--debug" in sys.argv:
             raise  # a fault of ours: the traceback is what we need to mend it
-        _fail(known)
-
-
-def _fail(error: TowpathError) -> NoReturn:
-    typer.secho(f"error: {error.message}", fg=typer.colors.RED, err=True)
-    if error.hint:
-        typer.echo(f"\nhint: {error.hint}", err=True)
-    sys.exit(error.exit_code)
+        fail(known)
 
 
 def default_home() -> Path:
@@ -112,4 +87,8 @@ HomeOption = Annotated[
         help="Folder of the platform (default: the user's data folder).",
         show_default=False,
     ),
+]
+
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="Print text for people or JSON for scripts.")
 ]

@@ -1,18 +1,18 @@
-"""What a person or a script sees: data on stdout, talk on stderr, progress on a terminal."""
+"""What a person or a script sees: data on stdout, progress on a terminal."""
 
 import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+from towpath.cli.stderr import talk
 
 if TYPE_CHECKING:
     from towpath.app.home import Home
 
-__all__ = ["Output", "OutputOption", "Stages", "emit", "endpoints_table", "size", "table", "talk"]
+__all__ = ["Output", "Stages", "emit", "endpoints_table", "size", "table"]
 
 
 class Output(StrEnum):
@@ -22,21 +22,10 @@ class Output(StrEnum):
     json = "json"
 
 
-OutputOption = Annotated[
-    Output, typer.Option("--output", "-o", help="Print text for people or JSON for scripts.")
-]
-
-
-def emit(data: Mapping[str, Any]) -> None:
-    """Print one JSON object, and nothing else, on stdout."""
-    sys.stdout.write(json.dumps(data, indent=2) + "\n")
+def emit(data: Mapping[str, Any], *, indent: int | None = 2) -> None:
+    """Print one JSON object, and nothing else, on stdout; without an indent on one line."""
+    sys.stdout.write(json.dumps(data, indent=indent) + "\n")
     sys.stdout.flush()
-
-
-def talk(text: str) -> None:
-    """Say something to a person, on stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -7,7 +7,7 @@ import anyio
 import typer
 
 from towpath.cli.main import default_home
-from towpath.cli.output import talk
+from towpath.cli.stderr import talk
 
 __all__ = ["add_to"]
 

@@ -2,8 +2,8 @@
 
 import typer
 
-from towpath.cli.main import HomeOption, default_home
-from towpath.cli.output import Output, OutputOption, emit, table
+from towpath.cli.main import HomeOption, OutputOption, default_home
+from towpath.cli.output import Output, emit, table
 
 __all__ = ["add_to"]
 

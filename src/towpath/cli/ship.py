@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 import typer
 
-from towpath.cli.main import HomeOption, default_home
-from towpath.cli.output import Output, OutputOption, Stages, emit, table, talk
+from towpath.cli.main import HomeOption, OutputOption, default_home
+from towpath.cli.output import Output, Stages, emit, table
+from towpath.cli.stderr import talk
 
 if TYPE_CHECKING:
     from towpath.app.shipment import Order

@@ -6,8 +6,9 @@ from typing import Any
 import anyio
 import typer
 
-from towpath.cli.main import HomeOption, default_home
-from towpath.cli.output import Output, OutputOption, emit, table, talk
+from towpath.cli.main import HomeOption, OutputOption, default_home
+from towpath.cli.output import Output, emit, table
+from towpath.cli.stderr import talk
 
 __all__ = ["add_to"]
 

@@ -6,8 +6,10 @@ from typing import Annotated
 import anyio
 import typer
 
-from towpath.cli.main import HomeOption, default_home
-from towpath.cli.output import Output, OutputOption, emit, endpoints_table, talk
+from towpath.cli import loop
+from towpath.cli.main import HomeOption, OutputOption, default_home
+from towpath.cli.output import Output, emit, endpoints_table
+from towpath.cli.stderr import talk
 
 __all__ = ["add_to"]
 
@@ -43,7 +45,7 @@ def up(
 
     Everything that lasts is in the home folder, and comes back with the next start.
     """
-    anyio.run(_up, home or default_home(), edges, port_base, output)
+    loop.run(_up, home or default_home(), edges, port_base, output)
 
 
 async def _up(path: Path, edges: int | None, port_base: int | None, output: Output) -> None:

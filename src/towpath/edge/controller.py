@@ -2,6 +2,7 @@
 
 One run looks at the service, its processes and its route afresh, does the next steps of the plan
 and says when to look again. Running processes are never touched before their successor answers.
+What changes for a service is told as an Event as well, for ``kubectl describe``.
 """
 
 import logging
@@ -22,8 +23,11 @@ from towpath.edge.runtime import RUNTIME, Runtimes
 from towpath.edge.status import Failure, Standing, status_of
 from towpath.errors import NotFoundError, TowpathError, UnavailableError
 from towpath.kube import (
+    NORMAL,
+    WARNING,
     After,
     Controller,
+    Recorder,
     Request,
     Watch,
     Writer,
@@ -89,6 +93,7 @@ class Services:
             self.reconcile,
             resync=self.settings.resync_seconds,
         )
+        self._events = Recorder(self.client, "towpath-edge")
 
     async def run(self, adopted: list[Child]) -> None:
         """Work until cancelled; what runs already goes on answering meanwhile."""
@@ -122,7 +127,7 @@ class Services:
             self._lives.pop(request, None)
             routed = request in self.ingress.services()
             steps = planning.plan(None, instances, local=False, routed="" if routed else None)
-            await self._carry_out(request, steps)
+            await self._carry_out(request, None, steps)
             return None
         if MIRROR in annotations(service):
             return None
@@ -130,7 +135,9 @@ class Services:
             wanted = planning.desired(service)
         except SpecError as exc:
             failure = Failure(exc.failure, _sentence(exc))
-            await self._report(service, self._standing(request, instances, None, failure))
+            told = await self._report(service, self._standing(request, instances, None, failure))
+            if told["metadata"]["resourceVersion"] != service["metadata"]["resourceVersion"]:
+                await self._events.record(service, WARNING, failure.reason, failure.message)
             return None
         if self.ingress.upstream(*request) not in [i.address for i in instances]:
             await self.ingress.hold(*request)  # known, and for now nobody answers
@@ -141,6 +148,7 @@ class Services:
     ) -> After | None:
         lives = self._lives.setdefault(request, Lives())
         lives.forget_others(wanted.revision)
+        troubles = lives.troubles(wanted.revision)
         self._look_at(lives, wanted, instances)
         steps = planning.plan(
             wanted,
@@ -157,9 +165,10 @@ class Services:
             if not mapping(service, "status"):
                 service = await self._report(service, self._standing(request, instances, wanted))
             try:
-                again = await self._carry_out(request, steps)
+                again = await self._carry_out(request, service, steps)
             except UnavailableError as exc:
                 passing = exc
+                await self._events.record(service, WARNING, "Waiting", _sentence(exc))
             except TowpathError as exc:
                 again = self._fail(lives, wanted, Failure("ModelLoadFailed", _sentence(exc)))
             instances = await self.runtimes.instances(*request)
@@ -167,6 +176,8 @@ class Services:
         standing = self._standing(
             request, instances, wanted, trouble.failure if trouble is not None else None
         )
+        if trouble is not None and lives.troubles(wanted.revision) > troubles:
+            await self._tell_failure(service, trouble.failure, standing)
         if standing.settled:
             standing = replace(standing, failure=None)
         if passing is not None:
@@ -176,15 +187,19 @@ class Services:
             raise passing
         return again
 
-    async def _carry_out(self, request: Request, steps: list[planning.Step]) -> After | None:
+    async def _carry_out(
+        self, request: Request, service: Object | None, steps: list[planning.Step]
+    ) -> After | None:
         """Do the steps; the answer says whether to look again soon."""
         again: After | None = None
         for step in steps:
             match step:
                 case planning.Fetch(image):
                     await self.store.fetch(image)
+                    await self._tell(service, "Pulled", f"the model of {image} is here")
                 case planning.Start(wanted):
                     await self._start(request, wanted)
+                    await self._tell(service, "Started", f"revision {wanted.revision} is loading")
                     again = SOON
                 case planning.Await(instance):
                     again = await self._await(request, instance)
@@ -192,10 +207,25 @@ class Services:
                     await self.ingress.route(*request, instance)
                     target = instance.process if instance else "nobody"
                     log.info("moved traffic", extra=fields(service="/".join(request), to=target))
+                    if instance is not None:
+                        told = f"revision {instance.revision} answers requests"
+                        await self._tell(service, "Ready", told)
                 case planning.Retire(instance):
                     await self.ingress.idle(instance.address, within=self.settings.drain_seconds)
                     await self.runtimes.stop(instance.process, grace=self.settings.drain_seconds)
+                    told = f"revision {instance.revision} has answered its last request"
+                    await self._tell(service, "Stopped", told)
         return again
+
+    async def _tell(self, service: Object | None, reason: str, message: str) -> None:
+        if service is not None:  # of one that is gone nobody reads
+            await self._events.record(service, NORMAL, reason, message)
+
+    async def _tell_failure(self, service: Object, failure: Failure, standing: Standing) -> None:
+        message = failure.message
+        if standing.routed is not None and not standing.settled:
+            message = f"revision {standing.routed.revision} goes on answering: {message}"
+        await self._events.record(service, WARNING, failure.reason, message)
 
     async def _start(self, request: Request, wanted: Desired) -> None:
         folder = self.store.folder(wanted.digest)

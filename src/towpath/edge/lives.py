@@ -77,6 +77,11 @@ class Lives:
         """What is known against a revision."""
         return self._trouble.get(revision)
 
+    def troubles(self, revision: str) -> int:
+        """How often it failed so far."""
+        trouble = self._trouble.get(revision)
+        return trouble.count if trouble else 0
+
     def pause(self, revision: str, now: float) -> float:
         """Seconds until the next try."""
         trouble = self._trouble.get(revision)

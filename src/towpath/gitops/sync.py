@@ -255,16 +255,12 @@ class Sync:
 
     async def _finalize(self, app: Object, request: Request) -> After | None:
         """Prune everything, and let the Application go when nothing is left."""
-        finalizers = app["metadata"].get("finalizers") or []
-        if RESOURCES_FINALIZER not in finalizers:
+        if RESOURCES_FINALIZER not in (app["metadata"].get("finalizers") or ()):
             return None
         gone = [await self._prune(resource, request) for resource in reversed(_known(app))]
         if not all(gone):
             return After(FINALIZE_SECONDS)
-        rest = [f for f in finalizers if f != RESOURCES_FINALIZER]
-        version = app["metadata"]["resourceVersion"]
-        patch: Object = {"metadata": {"finalizers": rest, "resourceVersion": version}}
-        await self._client.merge(APPLICATION, request.name, request.namespace, patch)
+        await kube.let_go(self._client, APPLICATION, app, RESOURCES_FINALIZER)
         return None
 
     async def _note(self, app: Object, planned: list[Resource]) -> None:

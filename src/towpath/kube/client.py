@@ -9,41 +9,34 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Protocol, Self, cast
+from typing import Any, Final, Literal, NamedTuple, Protocol, Self, cast
 
+import anyio
 import httpx2
-import yaml
-from lightkube import AsyncClient, KubeConfig
-from lightkube.core.exceptions import ApiError, ConfigError
+from lightkube import AsyncClient
+from lightkube.core.exceptions import ConfigError
 from lightkube.core.resource import NamespacedResource
 from lightkube.generic_resource import create_global_resource, create_namespaced_resource
 from lightkube.types import CascadeType, PatchType
 
-from towpath.errors import (
-    ConflictError,
-    DeniedError,
-    InvalidError,
-    NotFoundError,
-    Reason,
-    TowpathError,
-    UnavailableError,
-)
+from towpath.errors import ConflictError, InvalidError, NotFoundError, Reason
+from towpath.kube.connection import Connection, from_kubeconfig
+from towpath.kube.failures import translated
 from towpath.spec.kube import Kind, Object
 
-__all__ = ["Client", "Reader", "WatchEvent", "Writer"]
+__all__ = ["Client", "EventType", "Reader", "WatchEvent", "Writer"]
 
+_UNUSABLE = (ConfigError, ImportError, OSError, TypeError, ValueError, httpx2.InvalidURL)
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 
-_NOT_A_KUBECONFIG = (
-    AssertionError,  # lightkube's own, where the user is missing
-    AttributeError,
-    ConfigError,
-    KeyError,
-    OSError,
-    TypeError,
-    ValueError,
-    yaml.YAMLError,
-)
+PAGE: Final = 500
+"""Objects asked for at a time, as kubectl does."""
+WATCH_SECONDS: Final = 60
+"""After which the API ends a watch that goes on by itself: a dead link is noticed by then."""
+PATIENCE_SECONDS: Final = 15
+"""Silence beyond that, after which the link counts as dead."""
+RELIST_SECONDS: Final = 1.0
+"""Before everything is read anew: an API that remembers no change at all is not overrun."""
 
 
 class WatchEvent(NamedTuple):
@@ -67,7 +60,11 @@ class Reader(Protocol):
         ...
 
     def watch(self, kind: Kind, namespace: str = "") -> AsyncIterator[WatchEvent]:
-        """What is there (as ``ADDED``), then every change; raises when the server is gone."""
+        """What is there (as ``ADDED``), then every change; raises when the server is gone.
+
+        Changes that the server no longer remembers are made up from what is there then; an object
+        that went meanwhile is told by what was known of its metadata.
+        """
         ...
 
 
@@ -110,27 +107,26 @@ class Client:
     """A :class:`Writer` over one cluster's API.
 
     Args:
-        kubeconfig: Path of a kubeconfig; its current context is used.
+        where: Path of a kubeconfig, whose current context is used; or a connection.
         timeout: Seconds for one call; a watch has none.
 
     Raises:
         NotFoundError: there is no such file.
-        InvalidError: the file is not a kubeconfig.
+        InvalidError: the file is not a kubeconfig, or names a certificate that cannot be read.
     """
 
-    def __init__(self, kubeconfig: Path, *, timeout: float = 10.0) -> None:
-        if not kubeconfig.is_file():
-            raise NotFoundError(
-                f"there is no kubeconfig at {kubeconfig}",
-                hint="Is the platform of that home running?",
-            )
+    def __init__(self, where: Path | Connection, *, timeout: float = 10.0) -> None:
+        connection = from_kubeconfig(where) if isinstance(where, Path) else where
+        self.server = connection.config.cluster.server
         try:
-            config = KubeConfig.from_file(kubeconfig)
-            self._client = AsyncClient(config, timeout=httpx2.Timeout(timeout), trust_env=False)
-        except _NOT_A_KUBECONFIG as exc:
-            problem = getattr(exc, "problem", None) or exc  # of YAML: without the text around it
-            raise InvalidError(f"{kubeconfig} is not a kubeconfig: {problem}") from exc
-        self.server = config.get().cluster.server if config.get() else ""  # type: ignore[union-attr]
+            self._client = AsyncClient(
+                connection.config,
+                timeout=httpx2.Timeout(timeout),
+                trust_env=False,
+                proxy=connection.proxy,
+            )
+        except _UNUSABLE as exc:
+            raise InvalidError(f"{connection.name} cannot be used: {exc}") from exc
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,35 +143,81 @@ class Client:
         """Close its connections."""
         await self._client.aclose()
 
-    def _scope(self, kind: Kind, namespace: str) -> dict[str, Any]:
-        return {"namespace": namespace} if kind.namespaced else {}
-
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Object:
         """One object. Raises NotFoundError."""
         with self._errors():
-            found = await self._client.get(_type(kind), name, **self._scope(kind, namespace))
+            found = await self._client.get(_type(kind), name, **_in(kind, namespace))
             return cast(Object, found)
 
     async def list(
         self, kind: Kind, namespace: str = "", labels: dict[str, str] | None = None
     ) -> list[Object]:
         """All objects of a kind; in every namespace when none is named."""
-        scope: dict[str, Any] = {"namespace": namespace or "*"} if kind.namespaced else {}
         with self._errors():
-            return [
-                cast(Object, obj)
-                async for obj in self._client.list(_type(kind), labels=cast(Any, labels), **scope)
-            ]
+            found = self._client.list(
+                _type(kind), labels=cast(Any, labels), chunk_size=PAGE, **_scope(kind, namespace)
+            )
+            return [cast(Object, obj) async for obj in found]
 
     async def watch(self, kind: Kind, namespace: str = "") -> AsyncIterator[WatchEvent]:
         """What is there (as ``ADDED``), then every change; raises when the server is gone."""
-        scope: dict[str, Any] = {"namespace": namespace or "*"} if kind.namespaced else {}
-        watched = cast(
-            AsyncGenerator[tuple[str, Any], None], self._client.watch(_type(kind), **scope)
+        known: dict[_Place, Object] = {}
+        while True:
+            found: dict[_Place, Object] = {}
+            with self._errors():
+                listed = self._client.list(_type(kind), chunk_size=PAGE, **_scope(kind, namespace))
+                async for one in listed:
+                    obj = cast(Object, one)
+                    before = known.pop(_place(obj), None)
+                    found[_place(obj)] = _remembered(obj)
+                    if before is None or _uid(before) != _uid(obj):
+                        if before is not None:
+                            yield WatchEvent("DELETED", before)
+                        yield WatchEvent("ADDED", obj)
+                    elif _version(before) != _version(obj):
+                        yield WatchEvent("MODIFIED", obj)
+                version = listed.resourceVersion
+            for gone in known.values():
+                yield WatchEvent("DELETED", gone)
+            known = found
+            try:
+                async with contextlib.aclosing(self._changes(kind, namespace, version)) as changes:
+                    async for event in changes:
+                        if event.type == "DELETED":
+                            known.pop(_place(event.object), None)
+                        else:
+                            known[_place(event.object)] = _remembered(event.object)
+                        yield event
+            except _ExpiredError:
+                await anyio.sleep(RELIST_SECONDS)
+
+    async def _changes(
+        self, kind: Kind, namespace: str, version: str
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """Every change after a version, until it is told that they are not known any more."""
+        generic = self._client._client  # lightkube's public watch asks for no bookmarks
+        request = generic.prepare_request(
+            "list",
+            res=_type(kind),
+            watch=True,
+            params={
+                "resourceVersion": version,
+                "allowWatchBookmarks": "true",
+                "timeoutSeconds": str(WATCH_SECONDS),
+            },
+            **_scope(kind, namespace),
         )
-        with self._errors():
-            async with contextlib.aclosing(watched):  # the connection ends with the iteration
-                async for event, obj in watched:
+        watched = cast(AsyncGenerator[tuple[str, Any], None], generic.watch(request))
+        async with contextlib.aclosing(watched):  # the connection ends with the iteration
+            while True:
+                try:
+                    with self._errors(), anyio.fail_after(WATCH_SECONDS + PATIENCE_SECONDS):
+                        event, obj = await anext(watched)
+                except ConflictError as exc:
+                    if exc.reason is Reason.EXPIRED:
+                        raise _ExpiredError from exc
+                    raise
+                if event != "BOOKMARK":
                     yield WatchEvent(cast(EventType, event), cast(Object, obj))
 
     async def create(self, kind: Kind, obj: Object) -> Object:
@@ -213,7 +255,7 @@ class Client:
                 name,
                 cast(Any, patch),
                 patch_type=PatchType.MERGE,
-                **self._scope(kind, namespace),
+                **_in(kind, namespace),
             )
             return cast(Object, patched)
 
@@ -224,49 +266,46 @@ class Client:
                 _type(kind),
                 name,
                 cascade=CascadeType.BACKGROUND,
-                **self._scope(kind, namespace),
+                **_in(kind, namespace),
             )
 
     def _of(self, kind: Kind, obj: Object) -> NamespacedResource:
         full = {**obj, "apiVersion": kind.api_version, "kind": kind.kind}
         return cast(NamespacedResource, _type(kind)(full))
 
-    @contextlib.contextmanager
-    def _errors(self) -> Any:
-        try:
-            yield
-        except ApiError as exc:
-            raise _translated(exc) from exc
-        except httpx2.HTTPStatusError as exc:
-            code = exc.response.status_code
-            message = f"the Kubernetes API at {self.server} answered {code}"
-            raise _error(code, message) from exc
-        except (httpx2.TransportError, OSError) as exc:
-            raise UnavailableError(
-                f"the Kubernetes API at {self.server} does not answer",
-                hint="Is that platform running?",
-            ) from exc
+    def _errors(self) -> contextlib.AbstractContextManager[None]:
+        return translated(self.server)
 
 
-def _translated(exc: ApiError) -> TowpathError:
-    error = _error(exc.status.code or 500, exc.status.message or str(exc))
-    if exc.status.reason == "AlreadyExists":
-        error.reason = Reason.ALREADY_EXISTS
-    return error
+class _ExpiredError(Exception):
+    """The changes after a version are not known any more."""
 
 
-def _error(code: int, message: str) -> TowpathError:
-    known: dict[int, tuple[type[TowpathError], Reason]] = {
-        400: (InvalidError, Reason.BAD_REQUEST),
-        401: (DeniedError, Reason.UNAUTHENTICATED),
-        403: (DeniedError, Reason.FORBIDDEN),
-        404: (NotFoundError, Reason.NOT_FOUND),
-        405: (InvalidError, Reason.METHOD_NOT_ALLOWED),
-        409: (ConflictError, Reason.CONFLICT),
-        410: (ConflictError, Reason.EXPIRED),
-        413: (InvalidError, Reason.TOO_LARGE),
-        422: (InvalidError, Reason.INVALID),
-        429: (UnavailableError, Reason.TOO_MANY),
-    }
-    kind, reason = known.get(code, (UnavailableError, Reason.UNAVAILABLE))
-    return kind(message, reason=reason)
+_Place = tuple[str, str]
+
+
+def _in(kind: Kind, namespace: str) -> dict[str, Any]:
+    return {"namespace": namespace} if kind.namespaced else {}
+
+
+def _scope(kind: Kind, namespace: str) -> dict[str, Any]:
+    return {"namespace": namespace or "*"} if kind.namespaced else {}
+
+
+def _place(obj: Object) -> _Place:
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
+
+
+def _uid(obj: Object) -> str:
+    return obj["metadata"].get("uid", "")
+
+
+def _version(obj: Object) -> str:
+    return obj["metadata"].get("resourceVersion", "")
+
+
+def _remembered(obj: Object) -> Object:
+    """What is kept of an object, to tell of its end: a controller asks by name, label and owner."""
+    kept = {name: value for name, value in obj["metadata"].items() if name != "managedFields"}
+    found = {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": kept}
+    return cast(Object, found)

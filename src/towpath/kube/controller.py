@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import anyio
 
 from towpath.errors import ConflictError, NotFoundError, TowpathError, UnavailableError
-from towpath.kube.client import Reader
+from towpath.kube.client import EventType, Reader
 from towpath.spec.kube import Kind, Object
 from towpath.telemetry import fields
 
@@ -45,6 +45,8 @@ class After(NamedTuple):
 
 Reconcile = Callable[[Request], Awaitable[After | None]]
 Requests = Callable[[Object], Iterable[Request]]
+_Known = dict[tuple[str, str], tuple[Request, ...]]
+"""Namespace and name of each object that is there -> whose reconcile it asks for."""
 
 
 def itself(obj: Object) -> Iterable[Request]:
@@ -71,7 +73,7 @@ class Controller:
         client: The API that is watched.
         watches: What wakes it; the first is usually the kind that it keeps true.
         reconcile: Makes the world fit for one name; reads everything it needs itself.
-        resync: Seconds after which every known name is looked at again, also one that is gone.
+        resync: Seconds after which every name is looked at again, without being told.
         workers: How many names at a time; one name is never in two hands.
     """
 
@@ -99,32 +101,53 @@ class Controller:
                 tasks.start_soon(self._work)
 
     async def _listen(self, watch: Watch) -> None:
-        failures = 0
-        known: set[Request] = set()
-        while True:
-            # what went while nobody listened is told by no event: ask for all that was there
-            for request in known:
-                self._queue.add(request)
-            before, known = known, set()
-            try:
-                with anyio.move_on_after(self.resync * random.uniform(0.9, 1.1)):  # noqa: S311
-                    async for _, obj in self.client.watch(watch.kind, watch.namespace):
-                        failures = 0
-                        for request in watch.requests(obj):
-                            known.add(request)
-                            self._queue.add(request)
-                    failures += 1  # the server ended the watch
-            except Exception as exc:
-                known |= before  # perhaps not told yet: ask for them once more
+        known: _Known = {}
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._look_again, known)
+            failures = 0
+            while True:
+                stale = True
+                try:
+                    async for event, obj in self.client.watch(watch.kind, watch.namespace):
+                        if stale:
+                            known.clear()  # what is there is told anew
+                        failures, stale = 0, False
+                        self._heard(watch, known, event, obj)
+                except Exception as exc:
+                    if failures == 0:
+                        log.warning(
+                            "failed to watch",
+                            extra=fields(controller=self.name, kind=watch.kind.kind, error=exc),
+                            exc_info=not isinstance(exc, TowpathError),
+                        )
                 failures += 1
-                if failures == 1:
-                    log.warning(
-                        "failed to watch",
-                        extra=fields(controller=self.name, kind=watch.kind.kind, error=exc),
-                        exc_info=not isinstance(exc, TowpathError),
-                    )
-            if failures:
                 await anyio.sleep(_backoff(failures))
+                self._ask_all(known)  # no event tells what went while nobody listened
+
+    def _heard(
+        self,
+        watch: Watch,
+        known: _Known,
+        event: EventType,
+        obj: Object,
+    ) -> None:
+        place = (obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+        requests = tuple(watch.requests(obj))
+        # whom it concerned before is asked as well: an object may change hands
+        for request in {*known.pop(place, ()), *requests}:
+            self._queue.add(request)
+        if event != "DELETED":
+            known[place] = requests
+
+    async def _look_again(self, known: _Known) -> None:
+        while True:
+            await anyio.sleep(self.resync * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
+            self._ask_all(known)
+
+    def _ask_all(self, known: _Known) -> None:
+        for requests in known.values():
+            for request in requests:
+                self._queue.add(request)
 
     async def _work(self) -> None:
         while True:
@@ -142,17 +165,25 @@ class Controller:
             if isinstance(exc, UnavailableError) and exc.retry_after is not None:
                 wait = max(wait, exc.retry_after)
             level = logging.DEBUG if isinstance(exc, ConflictError) else logging.WARNING
-            log.log(level, "failed to reconcile, will retry", extra=fields(**about, error=exc))
+            told = fields(**about, **_step(exc), error=exc)
+            log.log(level, "failed to reconcile, will retry", extra=told)
             return wait
         except TowpathError as exc:
             self._queue.succeeded(request)
-            log.warning("failed to reconcile, waits for a change", extra=fields(**about, error=exc))
+            told = fields(**about, **_step(exc), error=exc)
+            log.warning("failed to reconcile, waits for a change", extra=told)
             return None
         except Exception:
             log.exception("failed to reconcile, will retry", extra=fields(**about))
             return self._queue.failed(request)
         self._queue.succeeded(request)
         return result.seconds if result is not None else None
+
+
+def _step(error: Exception) -> dict[str, str]:
+    """The step that failed, where a reconcile is made of steps."""
+    notes = getattr(error, "__notes__", ())
+    return {"step": notes[-1]} if notes else {}
 
 
 def _backoff(failures: int) -> float:

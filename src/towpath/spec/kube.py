@@ -79,12 +79,12 @@ class Condition(TypedDict, total=False):
 
 
 NAMESPACE: Final = Kind("", "v1", "Namespace", "namespaces", namespaced=False)
-CONFIG_MAP: Final = Kind("", "v1", "ConfigMap", "configmaps")
-SECRET: Final = Kind("", "v1", "Secret", "secrets")
+CONFIG_MAP: Final = Kind("", "v1", "ConfigMap", "configmaps", status_apart=False)
+SECRET: Final = Kind("", "v1", "Secret", "secrets", status_apart=False)
 SERVICE: Final = Kind("", "v1", "Service", "services")
-SERVICE_ACCOUNT: Final = Kind("", "v1", "ServiceAccount", "serviceaccounts")
-EVENT: Final = Kind("", "v1", "Event", "events")
+SERVICE_ACCOUNT: Final = Kind("", "v1", "ServiceAccount", "serviceaccounts", status_apart=False)
+EVENT: Final = Kind("", "v1", "Event", "events", status_apart=False)
 CRD: Final = Kind(
     "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", False
 )
-LEASE: Final = Kind("coordination.k8s.io", "v1", "Lease", "leases")
+LEASE: Final = Kind("coordination.k8s.io", "v1", "Lease", "leases", status_apart=False)

@@ -3,7 +3,16 @@
 Reads nothing and writes nothing that lasts.
 """
 
+from towpath.testing.apiserver import RunningApi, running_api
 from towpath.testing.kube import MemoryCluster
 from towpath.testing.platform import Command, RunningPlatform, running_platform, towpath
 
-__all__ = ["Command", "MemoryCluster", "RunningPlatform", "running_platform", "towpath"]
+__all__ = [
+    "Command",
+    "MemoryCluster",
+    "RunningApi",
+    "RunningPlatform",
+    "running_api",
+    "running_platform",
+    "towpath",
+]

@@ -92,6 +92,9 @@ class MemoryCluster:
     async def create(self, kind: Kind, obj: Object) -> Object:
         """Create. Raises ConflictError (reason ``AlreadyExists``)."""
         self._check()
+        if obj.get("metadata", {}).get("resourceVersion"):
+            told = "resourceVersion should not be set on objects to be created"
+            raise InvalidError(told, reason=Reason.BAD_REQUEST)
         made = _new(kind, obj)
         if kind.status_apart:
             made.pop("status", None)
@@ -106,7 +109,10 @@ class MemoryCluster:
         """Replace the object whose resourceVersion was read. Raises ConflictError."""
         metadata = obj.get("metadata", {})
         key, current = self._find(kind, metadata.get("name", ""), metadata.get("namespace", ""))
-        self._expect(current, metadata.get("resourceVersion"))
+        read = metadata.get("resourceVersion")
+        if read is None and _custom(kind):
+            raise InvalidError("metadata.resourceVersion must be specified for an update")
+        self._expect(current, read)
         return self._update(key, cast(Object, {**obj}), status=not kind.status_apart)
 
     async def apply(self, kind: Kind, obj: Object, manager: str) -> Object:
@@ -201,6 +207,8 @@ class MemoryCluster:
         metadata["resourceVersion"] = kept["resourceVersion"]
         if made == current:
             return deepcopy(current)
+        if "deletionTimestamp" in kept and not _held(metadata) <= _held(kept):
+            raise InvalidError("no new finalizers can be added if the object is being deleted")
         apart = ("metadata", "status") if key[0].status_apart else ("metadata",)
         if any(made.get(f) != current.get(f) for f in {*made, *current}.difference(apart)):
             metadata["generation"] = kept["generation"] + 1
@@ -238,6 +246,15 @@ class MemoryCluster:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+def _held(metadata: dict[str, Any]) -> set[str]:
+    return set(metadata.get("finalizers") or ())
+
+
+def _custom(kind: Kind) -> bool:
+    """Whether a definition serves the kind: of those, no update goes by without its version."""
+    return "." in kind.group and not kind.group.endswith(".k8s.io")
 
 
 def _now() -> str:

@@ -183,7 +183,7 @@ def test_status_is_another_entry() -> None:
     status = Manager("me", "v1", "2026-01-01T00:00:00Z", "status")
     live = apply(live, {**BASE, "status": {"ready": True}}, status, KEYED, force=False)
     entries = live["metadata"]["managedFields"]
-    assert [e.get("subresource") for e in entries] == ["status", None]
+    assert [e.get("subresource") for e in entries] == [None, "status"]
     assert live["spec"] == {"a": 1}
 
 
@@ -208,3 +208,81 @@ def test_topology_comes_from_the_schema() -> None:
     assert topology.keys(("spec", "blob")) is None
     assert topology.atomic == {("spec", "blob")}
     assert topology.keys(("metadata", "finalizers")) == ()
+
+
+left = st.fixed_dictionaries(
+    {}, optional={"a": scalars, "m": st.fixed_dictionaries({"x": scalars})}
+)
+right = st.fixed_dictionaries({}, optional={"b": values, "n": st.dictionaries(names, scalars)})
+changes = st.lists(
+    st.tuples(st.sampled_from(["one", "two", "three"]), st.booleans(), specs), max_size=6
+)
+
+
+@few
+@given(left, right)
+def test_managers_of_different_fields_never_conflict(first: Any, second: Any) -> None:
+    live = applied(applied(BASE, "one", first), "two", second)
+    one, two = owners(live).get("one", frozenset()), owners(live).get("two", frozenset())
+    assert one == frozenset(flatten(thing(first), KEYED))
+    assert two == frozenset(flatten(thing(second), KEYED))
+    back = applied(live, "two", {})
+    assert owners(back).get("one", frozenset()) == one
+    assert no_empty(back.get("spec") or {}) == no_empty(first)
+
+
+@few
+@given(changes)
+def test_nobody_owns_what_is_not_there(wishes: Any) -> None:
+    live: Any = {**BASE, "metadata": {"name": "x", "uid": "u"}}
+    for name, applies, spec in wishes:
+        if applies:
+            live = applied(live, name, spec, force=True)
+        else:
+            live = tracked(live, {**live, "spec": copy.deepcopy(spec)}, by(name), KEYED)
+    there = flatten(live, KEYED).keys()
+    inner = {path[:length] for path in there for length in range(len(path))}
+    for entry in live["metadata"].get("managedFields") or ():
+        owned = decode(entry["fieldsV1"])
+        assert owned
+        assert owned <= there | inner
+
+
+def test_an_account_is_begun_by_the_first_who_applies() -> None:
+    live: Any = {**BASE, "metadata": {"name": "x", "uid": "u"}, "spec": {"a": 1, "b": 2}}
+    silent = tracked(live, {**live, "spec": {"a": 3, "b": 2}}, by("one"), KEYED)
+    assert "managedFields" not in silent["metadata"]
+    with pytest.raises(
+        ConflictError, match=r'conflict with "before-first-apply" using v1: \.spec\.a'
+    ):
+        applied(silent, "two", {"a": 4})
+    shared = applied(silent, "two", {"a": 3})
+    assert owners(shared).keys() == {"before-first-apply", "two"}
+
+
+def test_an_account_can_be_taken_away_and_not_by_chance() -> None:
+    live = applied(BASE, "one", {"a": 1})
+    for given_up, kept in (([{}], False), ([], True), (None, True), ([{"manager": "x"}], True)):
+        metadata = {**live["metadata"], "managedFields": given_up}
+        after = tracked(live, {**live, "metadata": metadata}, by("two"), KEYED)
+        assert ("managedFields" in after["metadata"]) is kept
+
+
+def test_only_so_many_updaters_are_kept_apart() -> None:
+    live: Any = tracked({}, thing({}), by("m00"), KEYED)
+    for index in range(1, 30):
+        new = {**live, "spec": {**live["spec"], f"k{index}": index}}
+        now = Manager(f"m{index:02}", "v1", f"2026-01-01T00:00:{index:02}Z")
+        live = tracked(live, new, now, KEYED)
+    found = owners(live)
+    assert len(found) == 10
+    assert ("f:spec", "f:k1") in found["ancient-changes"]
+    assert frozenset().union(*found.values()) >= {("f:spec", f"f:k{i}") for i in range(1, 30)}
+
+
+def test_versions_of_one_updater_are_entries_of_their_own() -> None:
+    first = tracked({}, thing({"a": 1}), by("one"), KEYED)
+    later = Manager("one", "v2", "2026-01-01T00:00:01Z")
+    second = tracked(first, {**first, "spec": {"a": 1, "b": 2}}, later, KEYED)
+    entries = second["metadata"]["managedFields"]
+    assert [e["apiVersion"] for e in entries] == ["v1", "v2"]

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from cryptography import x509
 
-from towpath.apiserver import ensure, kubeconfig, write_kubeconfig
-from towpath.errors import UnavailableError
+from towpath.apiserver import ensure, given, kubeconfig, write_kubeconfig
+from towpath.errors import InvalidError, UnavailableError
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -59,6 +59,38 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UnavailableError):
         ensure(tmp_path / "file" / "tls")
+
+
+def test_one_that_was_brought(tmp_path: Path) -> None:
+    made = ensure(tmp_path, ("hub.example.org", "*.apps.example.org", "192.0.2.7"))
+    for host in ("hub.example.org", "HUB.example.org", "one.apps.example.org", "192.0.2.7"):
+        assert given(made.chain, made.key, host).authority == ""
+    for host in ("example.org", "apps.example.org", "a.b.apps.example.org", "192.0.2.8"):
+        with pytest.raises(InvalidError, match="is not for"):
+            given(made.chain, made.key, host)
+
+
+def test_one_that_was_brought_with_its_authority(tmp_path: Path) -> None:
+    made = ensure(tmp_path, ("hub.example.org",))
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(made.chain.read_bytes() + (tmp_path / "ca.crt").read_bytes())
+    assert given(chain, made.key, "hub.example.org").authority == made.authority
+
+
+def test_what_is_no_certificate(tmp_path: Path) -> None:
+    made = ensure(tmp_path)
+    for chain, key in (
+        (made.chain, tmp_path / "absent"),
+        (made.chain, tmp_path / "ca.key"),
+        (made.key, made.key),
+    ):
+        with pytest.raises(InvalidError, match="are no certificate and its key"):
+            given(chain, key, "localhost")
+
+
+def test_a_kubeconfig_names_no_authority_that_is_known_anyway() -> None:
+    config = kubeconfig("https://hub.example.org", "", "secret", "hub")
+    assert config["clusters"][0]["cluster"] == {"server": "https://hub.example.org"}
 
 
 def test_kubeconfig_is_written_when_it_changes(tmp_path: Path) -> None:

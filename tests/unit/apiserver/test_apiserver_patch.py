@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from towpath.apiserver.fields import Topology
 from towpath.apiserver.patch import json_patch, merge_patch, strategic_merge
 from towpath.errors import InvalidError, Reason
 
+KEYED = Topology({("spec", "containers"): ("name",), ("spec", "ports"): ("port", "protocol")})
 few = settings(max_examples=40)
 names = st.text("abc/~0", min_size=1, max_size=3)
 scalars = st.none() | st.booleans() | st.integers(-5, 5) | st.text("xyz", max_size=3)
@@ -71,7 +73,7 @@ def test_merge_patch_reaches_what_it_was_made_for(old: Any, new: Any) -> None:
 def test_patches_change_nothing_they_were_given(old: Any, patch: Any) -> None:
     before = copy.deepcopy((old, patch))
     merge_patch(old, patch)
-    strategic_merge(old, patch)
+    strategic_merge(old, patch, KEYED)
     assert (old, patch) == before
 
 
@@ -187,7 +189,7 @@ def test_json_patch_cannot_nest_without_bound() -> None:
 def test_strategic_merge_by_key() -> None:
     pod = {"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]}}
     patch = {"spec": {"containers": [{"name": "b", "image": "2"}, {"name": "c"}]}}
-    assert strategic_merge(pod, patch)["spec"]["containers"] == [
+    assert strategic_merge(pod, patch, KEYED)["spec"]["containers"] == [
         {"name": "a", "image": "1"},
         {"name": "b", "image": "2"},
         {"name": "c"},
@@ -219,7 +221,7 @@ def test_strategic_merge_directives() -> None:
             "dropped": {"$patch": "delete"},
         },
     }
-    assert strategic_merge(pod, patch) == {
+    assert strategic_merge(pod, patch, KEYED) == {
         "metadata": {"finalizers": ["x", "y"]},
         "spec": {
             "containers": [{"name": "b"}],
@@ -233,4 +235,58 @@ def test_strategic_merge_directives() -> None:
 @few
 @given(documents, documents)
 def test_strategic_merge_of_maps_is_merge_patch(old: Any, patch: Any) -> None:
-    assert strategic_merge(old, patch) == merge_patch(old, patch)
+    assert strategic_merge(old, patch, KEYED) == merge_patch(old, patch)
+
+
+containers = st.lists(
+    st.fixed_dictionaries({"name": st.sampled_from("abcd")}, optional={"image": scalars}),
+    max_size=4,
+    unique_by=lambda item: item["name"],
+)
+
+
+@few
+@given(containers, containers)
+def test_strategic_merge_of_a_list_by_its_key(old: Any, patch: Any) -> None:
+    live, wanted = {"spec": {"containers": old}}, {"spec": {"containers": patch}}
+    merged = strategic_merge(live, wanted, KEYED)
+    assert strategic_merge(merged, wanted, KEYED) == merged
+    found = {item["name"]: item for item in merged["spec"]["containers"]}
+    assert found.keys() == {item["name"] for item in (*old, *patch)}
+    assert [i["name"] for i in merged["spec"]["containers"]][: len(old)] == [i["name"] for i in old]
+    for item in patch:
+        kept = {k: v for k, v in item.items() if v is not None}
+        assert kept.items() <= found[item["name"]].items()
+
+
+@few
+@given(containers, st.permutations("abcd"))
+def test_an_order_moves_items_and_loses_none(old: Any, order: list[str]) -> None:
+    patch = {"spec": {"$setElementOrder/containers": [{"name": name} for name in order]}}
+    merged = strategic_merge({"spec": {"containers": old}}, patch, KEYED)
+    assert merged["spec"]["containers"] == sorted(old, key=lambda i: order.index(i["name"]))
+
+
+def test_an_order_leaves_others_where_they_are() -> None:
+    pod = {"spec": {"containers": [{"name": "a"}, {"name": "x"}, {"name": "b"}]}}
+    patch = {"spec": {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}]}}
+    merged = strategic_merge(pod, patch, KEYED)
+    assert [c["name"] for c in merged["spec"]["containers"]] == ["b", "x", "a"]
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"$patch": "other"},
+        {"spec": {"containers": [{"image": "x"}]}},
+        {"spec": {"containers": ["x"]}},
+        {"spec": {"$setElementOrder/containers": "x"}},
+        {"spec": {"$deleteFromPrimitiveList/containers": 1}},
+        {"spec": {"$retainKeys": {}}},
+    ],
+)
+def test_a_strategic_merge_that_cannot_be_read(patch: Any) -> None:
+    pod = {"spec": {"containers": [{"name": "a"}]}}
+    with pytest.raises(InvalidError) as caught:
+        strategic_merge(pod, patch, KEYED)
+    assert caught.value.reason is Reason.BAD_REQUEST

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from towpath.apiserver import jsonpath, table
+from towpath.apiserver import jsonpath, presentation, table
 from towpath.apiserver.builtin import BUILTIN
 from towpath.apiserver.definitions import established, own, served
 from towpath.apiserver.kinds import Catalogue
@@ -95,7 +95,7 @@ def test_age_of_nothing() -> None:
     ],
 )
 def test_who_wants_a_table(accept: str, rows: bool) -> None:
-    assert table.requested(accept) is rows
+    assert (presentation.negotiated(accept).kind == "Table") is rows
 
 
 def catalogue() -> Catalogue:
@@ -128,11 +128,17 @@ def test_application_rows() -> None:
     assert rows["rows"] == [{"cells": ["a", "Synced", "Healthy", None, None]}]
 
 
+def named(rows: Any) -> dict[str, Any]:
+    """The cells of the first row by their headings."""
+    names = [column["name"] for column in rows["columnDefinitions"]]
+    return dict(zip(names, rows["rows"][0]["cells"], strict=True))
+
+
 def test_every_kind_prints_an_object_with_nothing_in_it() -> None:
     for resource in catalogue():
         rows = table.table(resource, [{"metadata": {"name": "x"}}], NOW, "Object")
-        assert rows["rows"][0]["cells"][0] == "x"
-        assert len(rows["rows"][0]["cells"]) == len(rows["columnDefinitions"])
+        cells = named(rows)
+        assert cells["Name"] == "x"
 
 
 @pytest.mark.parametrize("wrong", ["x", ["x"], {"ports": [1]}, {"containers": 1}, 1])
@@ -140,4 +146,4 @@ def test_a_cell_that_cannot_be_is_empty(wrong: Any) -> None:
     fields = ("spec", "status", "data", "secrets", "involvedObject", "lastTimestamp")
     for resource in catalogue():
         obj = {"metadata": {"name": "x"}, **dict.fromkeys(fields, wrong)}
-        assert table.table(resource, [obj], NOW)["rows"][0]["cells"][0] == "x"
+        assert named(table.table(resource, [obj], NOW))["Name"] == "x"

@@ -7,7 +7,7 @@ import pytest
 
 from towpath.errors import InvalidError, UnavailableError
 from towpath.kube import After, Controller, Request, Watch
-from towpath.spec.kube import CONFIG_MAP
+from towpath.spec.kube import CONFIG_MAP, Object
 from towpath.testing import MemoryCluster
 
 pytestmark = pytest.mark.anyio
@@ -117,3 +117,77 @@ async def test_what_cannot_pass_waits_for_a_change() -> None:
             tasks.cancel_scope.cancel()
 
     assert tries["bad"] == 1
+
+
+async def test_every_name_is_looked_at_again_without_being_told() -> None:
+    cluster = MemoryCluster()
+    seen: Counter[str] = Counter()
+
+    async def reconcile(request: Request) -> None:
+        seen[request.name] += 1
+
+    controller = Controller("test", cluster, (Watch(CONFIG_MAP),), reconcile, resync=0.05)
+    for name in ("goes", "stays"):
+        await cluster.create(CONFIG_MAP, config_map(name))  # type: ignore[arg-type]
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(controller.run)
+            while min(seen["goes"], seen["stays"]) < 3:
+                await anyio.sleep(0.01)
+            await cluster.delete(CONFIG_MAP, "goes", "default")
+            so_far = seen["stays"]
+            while seen["stays"] < so_far + 2:
+                await anyio.sleep(0.01)
+            gone = seen["goes"]
+            while seen["stays"] < so_far + 5:
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+
+    assert seen["goes"] == gone
+
+
+async def test_what_went_while_nobody_listened_is_asked_for() -> None:
+    cluster = MemoryCluster()
+    seen: Counter[str] = Counter()
+
+    async def reconcile(request: Request) -> None:
+        seen[request.name] += 1
+
+    controller = Controller("test", cluster, (Watch(CONFIG_MAP),), reconcile)
+    await cluster.create(CONFIG_MAP, config_map("one"))  # type: ignore[arg-type]
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(controller.run)
+            while not seen["one"]:
+                await anyio.sleep(0.01)
+            cluster.reachable = False
+            await anyio.sleep(0)
+            cluster.reachable = True
+            await cluster.delete(CONFIG_MAP, "one", "default")
+            so_far = seen["one"]
+            while seen["one"] == so_far:
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
+
+
+async def test_who_an_object_concerned_before_is_asked_as_well() -> None:
+    cluster = MemoryCluster()
+    seen: list[str] = []
+
+    async def reconcile(request: Request) -> None:
+        seen.append(request.name)
+
+    def owner(obj: Object) -> list[Request]:
+        return [Request("default", obj["data"]["owner"])]
+
+    controller = Controller("test", cluster, (Watch(CONFIG_MAP, requests=owner),), reconcile)
+    await cluster.create(CONFIG_MAP, config_map("one", owner="first"))  # type: ignore[arg-type]
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(controller.run)
+            while seen != ["first"]:
+                await anyio.sleep(0.01)
+            await cluster.merge(CONFIG_MAP, "one", "default", {"data": {"owner": "second"}})
+            while sorted(seen) != ["first", "first", "second"]:
+                await anyio.sleep(0.01)
+            tasks.cancel_scope.cancel()
