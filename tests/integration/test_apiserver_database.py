@@ -5,11 +5,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import anyio
 import pytest
 
-from towpath.apiserver import Store
+from towpath.apiserver import Store, _ledger
 from towpath.apiserver.builtin import BUILTIN
 from towpath.apiserver.record import Address, Change, Write
 from towpath.apiserver.selectors import Selector
@@ -22,7 +24,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import anyio
-from towpath.apiserver import Store
+from towpath.apiserver import Store, _ledger
 from towpath.apiserver.record import Address, Write
 
 async def main() -> None:
@@ -142,6 +144,45 @@ async def test_reopened(tmp_path: Path) -> None:
         with pytest.raises(ConflictError) as expired:
             await store.changes("things", 1)
         assert expired.value.reason is Reason.EXPIRED
+
+
+async def test_a_shorter_history_is_reached_step_by_step(tmp_path: Path) -> None:
+    path = tmp_path / "api.db"
+    async with Store(path, history=10_000) as store:
+        async with anyio.create_task_group() as tasks:
+            for value in range(3000):
+                address = Address("things", "", f"x{value % 100}-{value}")
+                tasks.start_soon(store.write, Write(address, None, {"metadata": {}}))
+        assert (store.floor, store.revision) == (1, 3001)
+    async with Store(path, history=100) as store:
+        floors = [store.floor]
+        for value in range(5):
+            await store.write(Write(Address("things", "", f"y{value}"), None, {"metadata": {}}))
+            floors.append(store.floor)
+        steps = [after - before for before, after in pairwise(floors)]
+        assert max(steps) == 1000  # no write waits for all of it
+        assert store.revision - store.floor <= 110
+        assert len((await store.page("things", at=store.floor)).records) == store.floor - 1
+
+
+async def test_a_history_of_large_objects_is_bounded_by_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_ledger, "_BYTES", 3_000_000)
+    path, address = tmp_path / "api.db", Address("things", "", "x")
+    async with Store(path) as store:
+        record = None
+        for value in range(60):
+            new = {"metadata": {}, "large": f"{value:0200000}"}
+            record = (await store.write(Write(address, record, new))).record
+        assert 10 <= store.revision - store.floor <= 15
+        (then,) = (await store.page("things", at=store.floor)).records
+        assert then.revision == store.floor
+    assert path.stat().st_size < 10_000_000
+    async with Store(path) as store:
+        floor = store.floor
+        await store.write(Write(address, record, {"metadata": {}}))
+        assert floor <= store.floor <= floor + 2  # what is kept is counted when it is opened
 
 
 async def test_large_changes_are_read_piece_by_piece(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def _wide(name: str, function: Callable[[JsonObject], Json], kind: str = "string
 
 
 def _count(*names: str) -> Cell:
-    return _of(lambda obj: str(sum(len(obj.get(name) or ()) for name in names)))
+    return _of(lambda obj: sum(len(obj.get(name) or ()) for name in names))
 
 
 def _phase(obj: JsonObject) -> Json:

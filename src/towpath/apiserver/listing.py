@@ -26,6 +26,8 @@ _CHUNK: Final = 500
 _MATCHES: Final = ("Exact", "NotOlderThan")
 _ANYWAY: Final = -1
 """Revision of a token that goes on with whatever is there when it is used."""
+_LARGEST: Final = 2**63
+"""Revisions stay below: SQLite's integers."""
 _TOO_OLD: Final = (
     "The provided continue parameter is too old to display a consistent list result. You can start "
     "a new list without the continue parameter, or use the continue token in this response to "
@@ -79,7 +81,8 @@ def _start(token: str) -> tuple[int, tuple[str, str]]:
         revision, namespace, name = orjson.loads(base64.urlsafe_b64decode(token))
     except (binascii.Error, ValueError, TypeError) as exc:
         raise failures.bad_request(f"continue key is not valid: {exc}") from exc
-    if not (isinstance(revision, int) and isinstance(namespace, str) and isinstance(name, str)):
+    texts = isinstance(namespace, str) and isinstance(name, str)
+    if not (texts and isinstance(revision, int) and _ANYWAY <= revision < _LARGEST):
         raise failures.bad_request("continue key is not valid: it is none of ours")
     return revision, (namespace, name)
 
