@@ -135,7 +135,7 @@ class ApiServer:
 
 class _Resources(BaseRoute):
     """Every path that names a resource, before all other routes: what is asked most is found
-    first. Trying them one by one would take a fifth of the time of a get.
+    first. Trying them one by one would take a tenth of the time of a get.
     """
 
     def __init__(self, surface: Surface) -> None:
