@@ -37,7 +37,9 @@ _PIECE_BYTES: Final = 512 * 1024
 
 
 @contextlib.contextmanager
-def _translated() -> Iterator[None]:
+def _translated(path: Path | None = None) -> Iterator[None]:
+    """Errors of SQLite as ours; ``path`` is told while the file is being opened."""
+    where = f" {path}" if path else ""
     try:
         yield
     except sqlite3.OperationalError as exc:
@@ -47,9 +49,12 @@ def _translated() -> Iterator[None]:
                 reason=Reason.NO_SPACE,
                 hint="Free space on it.",
             ) from exc
-        raise UnavailableError(f"the API's database does not answer: {exc}") from exc
+        raise UnavailableError(f"the API's database{where} does not answer: {exc}") from exc
     except sqlite3.DatabaseError as exc:
-        raise InvalidError(f"the API's database is damaged: {exc}") from exc
+        raise InvalidError(
+            f"the API's database{where} is damaged: {exc}",
+            hint="Put back a copy of its folder, or name another file. Nothing was changed.",
+        ) from exc
 
 
 class Database:
@@ -74,7 +79,9 @@ class Database:
     def __init__(self, path: Path | None, history: int, key: bytes | None = None) -> None:
         self._path = path
         self._idle: list[sqlite3.Connection] = []
-        with contextlib.ExitStack() as opened, _translated():
+        if path is not None and path.is_dir():
+            raise InvalidError(f"{path} is a folder; the API's database is a file in one")
+        with contextlib.ExitStack() as opened, _translated(path):
             if path is not None:
                 opened.enter_context(_locked(path))
             self._writer = opened.enter_context(contextlib.closing(connected(path)))

@@ -16,7 +16,10 @@ from towpath.apiserver.schema import Schema
 from towpath.spec._wire import Json, JsonObject
 from towpath.spec.kube import Kind
 
-__all__ = ["established", "own", "served"]
+__all__ = ["PROVIDER", "established", "own", "provided", "served"]
+
+PROVIDER: Final = "towpath"
+"""Who manages the fields of the definitions that ship with the package."""
 
 _FOLDER: Final = "definitions"
 _Loader: Final[type[yaml.SafeLoader]] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -32,6 +35,12 @@ def own() -> list[JsonObject]:
         for file in files
         if file.name.endswith(".yaml")
     ]
+
+
+def provided(definition: JsonObject) -> bool:
+    """Whether nobody but this server has ever written a definition: it gives way to any other."""
+    managers = {e.get("manager") for e in definition["metadata"].get("managedFields") or ()}
+    return managers <= {PROVIDER}
 
 
 def established(

@@ -35,7 +35,7 @@ from towpath.web import app, kubernetes_status
 
 __all__ = ["ApiServer"]
 
-_OWN: Final = Options("towpath", force=True)
+_OWN: Final = Options(definitions.PROVIDER, force=True)
 _NAMESPACE: Final = {"apiVersion": "v1", "kind": "Namespace"}
 _METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
@@ -129,7 +129,7 @@ class ApiServer:
         for definition in definitions.own():
             address = Address(DEFINITION.key, "", definition["metadata"]["name"])
             stored = await self._store.get(address)
-            if stored is None or _ours(stored.object()):
+            if stored is None or definitions.provided(stored.object()):
                 await self._verbs.apply(DEFINITION, address, definition, _OWN)
 
 
@@ -187,9 +187,3 @@ def _routes(surface: Surface, catalogue: Catalogue) -> list[BaseRoute]:
         Route("/api/{path:path}", surface.__call__, methods=_METHODS),
         Route("/apis/{path:path}", surface.__call__, methods=_METHODS),
     ]
-
-
-def _ours(definition: JsonObject) -> bool:
-    """Whether nobody but this server has ever written a definition."""
-    managers = {e.get("manager") for e in definition["metadata"].get("managedFields") or ()}
-    return managers <= {_OWN.manager}

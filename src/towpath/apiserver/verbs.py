@@ -322,7 +322,8 @@ class Verbs:
             else:
                 old = before.object()
                 live = intake.converted(resource, old)
-                new = apply(live, wanted, by, topology, force=options.force)
+                yielding = resource.key == DEFINITION.key and definitions.provided(old)
+                new = apply(live, wanted, by, topology, force=options.force or yielding)
                 new = intake.completed(resource, new)
                 new = lifecycle.updated(resource, old, new, subresource)
                 new = self._checked(resource, new, old)
