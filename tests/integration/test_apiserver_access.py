@@ -291,6 +291,25 @@ async def test_gathering_roles_follow(admin: httpx2.AsyncClient, ada: httpx2.Asy
     assert rule("list", "x.io", "things") in edit["rules"]
 
 
+async def test_more_than_can_be_gathered_keeps_no_server_from_starting(tmp_path: Path) -> None:
+    label = {"rbac.authorization.k8s.io/aggregate-to-view": "true"}
+    async with running(tmp_path) as cluster, cluster.http("admin") as admin:
+        for index in range(2):
+            names = [f"{index}-{number}-{'x' * 200}" for number in range(8500)]
+            large = role(f"large-{index}", rule("get", "x.io", "things", resourceNames=names))
+            large["metadata"]["labels"] = label
+            await made(admin, f"{RBAC}/clusterroles", large)
+    async with running(tmp_path) as cluster, cluster.http("admin") as admin:
+        deleted = await admin.delete(f"{RBAC}/clusterroles/large-0")
+        assert deleted.status_code == 200
+        with anyio.fail_after(10):
+            while True:
+                view = (await admin.get(f"{RBAC}/clusterroles/view")).json()
+                if any(found.get("resourceNames") for found in view["rules"]):
+                    break
+                await anyio.sleep(0.02)
+
+
 async def test_nobody_gives_what_they_lack(
     admin: httpx2.AsyncClient, ada: httpx2.AsyncClient
 ) -> None:

@@ -295,7 +295,8 @@ def _select(wanted: Range) -> tuple[str, list[object]]:
 
 def _locked(path: Path) -> IO[bytes]:
     try:
-        path.touch(mode=0o600)  # SQLite gives the mode to the files it puts beside it
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # SQLite gives the mode to the files it puts beside it
         lock = path.with_name(path.name + ".lock").open("ab")
     except OSError as exc:
         raise UnavailableError(f"cannot open the database {path}: {exc.strerror}") from exc

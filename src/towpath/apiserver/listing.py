@@ -152,7 +152,9 @@ async def page(
     wide = Range(resource.key, namespace, after, at=max(revision, 0))
     found: list[Record] = []
     while True:
-        chunk = limit and (limit - len(found) if selector.everything else max(limit, _CHUNK))
+        chunk = (limit or 0) - len(found) if limit else 0
+        if not selector.everything:  # in pieces, so that matching leaves others their turn
+            chunk = max(limit or 0, _CHUNK)
         try:
             read = await store.page(
                 wide.resource, wide.namespace, after=wide.after, limit=chunk or None, at=wide.at

@@ -50,6 +50,7 @@ class Write(NamedTuple):
         defined: Name of the definition of which the same is true.
         emptied: Where nothing may lie when the change is made: a namespace, or every object of a
             resource; empty parts of the address stand for any.
+        size: Bytes of the new object, as far as known.
     """
 
     address: Address
@@ -58,6 +59,7 @@ class Write(NamedTuple):
     within: str = ""
     defined: str = ""
     emptied: Address | None = None
+    size: int = 0
 
 
 @dataclass(eq=False)

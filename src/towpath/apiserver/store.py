@@ -28,6 +28,8 @@ _CHUNK: Final = 1024 * 1024
 """Bytes of changes read from the database at a time, for a watcher that resumes."""
 _BATCH: Final = 256
 """Most writes in one transaction: they keep the event loop for some milliseconds."""
+_BATCH_BYTES: Final = 2 * 1024 * 1024
+"""Bytes of objects after which a transaction takes no further write."""
 
 
 @dataclass(eq=False)
@@ -203,7 +205,11 @@ class Store:
             self._waiting[0].called.set()
 
     async def _commit(self) -> None:
-        batch, self._waiting = self._waiting[:_BATCH], self._waiting[_BATCH:]
+        together, total = 0, 0
+        while together < min(len(self._waiting), _BATCH) and total < _BATCH_BYTES:
+            total += self._waiting[together].write.size
+            together += 1
+        batch, self._waiting = self._waiting[:together], self._waiting[together:]
         outcomes: Sequence[Change | TowpathError] = [_not_made()] * len(batch)
         try:
             database = self._db

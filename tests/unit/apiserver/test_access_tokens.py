@@ -6,6 +6,7 @@ import hmac
 import json
 import stat
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,23 @@ async def test_a_token_goes_with_what_it_is_bound_to(store: Store, kind: str) ->
     pod = {"authentication.kubernetes.io/pod-name", "authentication.kubernetes.io/pod-uid"}
     assert (pod <= dict(identity.extra).keys()) is (kind == "pod")
     await store.write(Write(record.address, record, None))
+    with pytest.raises(DeniedError):
+        await accounts.authenticate(token)
+
+
+async def test_a_token_goes_soon_after_its_account_began_to(store: Store) -> None:
+    clock = Clock()
+    accounts = known(store, clock=clock)
+    token = await given(store, accounts)
+    before = await store.get(Address("serviceaccounts", "default", "bot"))
+    assert before is not None
+    leaving = before.object()
+    began = datetime.fromtimestamp(NOW, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    leaving["metadata"] |= {"deletionTimestamp": began, "finalizers": ["a.b/c"]}
+    await store.write(Write(before.address, before, leaving))
+    clock.now = NOW + 59
+    assert await accounts.authenticate(token) is not None
+    clock.now = NOW + 61
     with pytest.raises(DeniedError):
         await accounts.authenticate(token)
 

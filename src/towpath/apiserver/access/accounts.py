@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Final, NamedTuple
 
 from towpath.apiserver.access.rbac import account_user
@@ -24,6 +25,8 @@ __all__ = ["Accounts", "Bound", "Known"]
 _REMEMBERED: Final = 4096
 _TOKEN: Final = 16 * 1024
 """Most characters of a token; one of ours has below one thousand."""
+_FAREWELL: Final = 60.0
+"""Seconds that the tokens of an account, Pod or Secret that is being deleted stay good."""
 _LEEWAY: Final = 10.0
 """Seconds that the clock may have been set back since a token was made."""
 _BINDABLE: Final = {"pod": "pods", "secret": "secrets"}
@@ -174,4 +177,7 @@ class Accounts:
         if record is None:
             return False
         metadata = record.object()["metadata"]
+        leaving = metadata.get("deletionTimestamp")
+        if leaving and self._now() - datetime.fromisoformat(leaving).timestamp() > _FAREWELL:
+            return False
         return bool(metadata["uid"] == reference.get("uid"))

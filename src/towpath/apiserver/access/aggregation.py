@@ -6,6 +6,8 @@ Source: Kubernetes documentation, "Using RBAC Authorization", "Aggregated Cluste
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+import orjson
+
 from towpath.spec._wire import Json, JsonObject
 
 __all__ = ["MANAGER", "gathered"]
@@ -44,10 +46,10 @@ def _selectors(role: JsonObject) -> list[JsonObject] | None:
 
 
 def _union(lists: Iterable[list[Json]]) -> list[Json]:
-    found: list[Json] = []
-    for rules in lists:
-        found += [rule for rule in rules if rule not in found]
-    return found
+    found = {
+        orjson.dumps(rule, option=orjson.OPT_SORT_KEYS): rule for rules in lists for rule in rules
+    }
+    return list(found.values())
 
 
 def _matches(selector: JsonObject, role: JsonObject) -> bool:

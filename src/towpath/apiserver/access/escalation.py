@@ -25,8 +25,10 @@ from towpath.spec._wire import JsonObject
 
 __all__ = ["check"]
 
-_PARTS: Final = 10_000
+_PARTS: Final = 2_000
 """Most single rights that are compared one by one."""
+_TOLD: Final = 50
+"""Most of what is missing that a refusal names."""
 _UNHEEDED: Final = frozenset(
     {
         "creationTimestamp",
@@ -109,6 +111,8 @@ def _confirm(
     if not short:
         return
     lines = sorted({str(rule) for rule in compact(short)})
+    if len(lines) > _TOLD:
+        lines = [*lines[:_TOLD], f"and {len(lines) - _TOLD} more"]
     why = (
         f"user {quoted(identity.user)} (groups={listed(sorted(identity.groups))}) is attempting "
         "to grant RBAC permissions not currently held:\n" + "\n".join(lines)

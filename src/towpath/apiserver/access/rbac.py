@@ -33,6 +33,8 @@ BINDINGS: Final = f"rolebindings.{GROUP}"
 KEYS: Final = (CLUSTER_ROLES, CLUSTER_BINDINGS, ROLES, BINDINGS)
 """The four kinds, as the store names them."""
 
+_LONG: Final = 1024
+"""Characters of a question whose answer is not worth remembering."""
 _REMEMBERED: Final = 8192
 """Decisions kept until the next change."""
 
@@ -123,6 +125,8 @@ class Policy:
 
     def decide(self, identity: Identity, asked: Attributes) -> Decision:
         """Whether any rule that a caller is bound to allows what is asked."""
+        if _length(identity, asked) > _LONG:
+            return self._decide(identity, asked)
         question = identity, asked
         decision = self._decided.get(question)
         if decision is None:
@@ -207,3 +211,10 @@ def _missing(binding: _Binding) -> str:
 
 def _told(missing: dict[str, None]) -> str:
     return f"[{', '.join(missing)}]" if len(missing) > 1 else "".join(missing)
+
+
+def _length(identity: Identity, asked: Attributes) -> int:
+    """Characters of a question: callers choose them, in reviews and in paths."""
+    extra = (text for key, values in identity.extra for text in (key, *values))
+    texts = (*asked, identity.user, identity.uid, *identity.groups, *extra)
+    return sum(len(text) for text in texts if isinstance(text, str))

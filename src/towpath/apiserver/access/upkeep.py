@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import anyio
+from anyio import to_thread
 
 from towpath.apiserver.access import defaults
 from towpath.apiserver.access.aggregation import MANAGER, gathered
@@ -84,13 +85,16 @@ class Upkeep:
         roles = {record.address.name: record.object() for record in listing.records}
         resource = self._resource(CLUSTER_ROLES)
         kind = {"apiVersion": resource.kind.api_version, "kind": resource.kind.kind}
-        for name, rules in gathered(roles).items():
+        for name, rules in (await to_thread.run_sync(gathered, roles)).items():
             wanted = {**kind, "metadata": {"name": name}, "rules": rules}
             address = Address(CLUSTER_ROLES, "", name)
             try:
                 await self._verbs.apply(resource, address, wanted, _GATHERER)
             except (ConflictError, NotFoundError):  # it changed meanwhile: the next look sees it
                 continue
+            except TowpathError as error:  # one that cannot be written holds up no other
+                about = fields(role=name, error=error.message)
+                log.warning("failed to gather a role", extra=about)
         return listing.revision
 
     def _resource(self, key: str) -> Resource:
