@@ -14,6 +14,9 @@ from towpath.apiserver.record import Address, Write
 pytestmark = pytest.mark.anyio
 
 CONFIGS = "/api/v1/namespaces/default/configmaps"
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+WIDGETS = "/apis/example.org/v1/namespaces/default/widgets"
+WIDGET = "widgets.example.org"
 MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
@@ -36,6 +39,25 @@ def deployment(name: str = "web", replicas: int = 1) -> Any:
             },
         },
     }
+
+
+def definition() -> Any:
+    schema = {"type": "object", "properties": {"spec": {"type": "object"}}}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    return {
+        "metadata": {"name": WIDGET},
+        "spec": {
+            "group": "example.org",
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [version],
+        },
+    }
+
+
+def widget(name: str = "w", **metadata: Any) -> Any:
+    kind = {"apiVersion": "example.org/v1", "kind": "Widget"}
+    return {**kind, "metadata": {"name": name, **metadata}}
 
 
 def owned(name: str, owner: Any, *, blocks: bool = False, **more: Any) -> Any:
@@ -141,6 +163,66 @@ async def test_what_cannot_be_owned_stays(http: httpx2.AsyncClient) -> None:
     await made(http, "/api/v1/namespaces/n/configmaps", owned("elsewhere", owner))
     await until(lambda: gone(http, "/api/v1/namespaces/n/configmaps/elsewhere"))
     assert not await gone(http, "/api/v1/namespaces/n")
+
+
+async def test_what_custom_objects_own_goes_with_their_definition(http: httpx2.AsyncClient) -> None:
+    await made(http, DEFINITIONS, definition())
+    widgets = [await made(http, WIDGETS, widget(f"w{number}")) for number in range(3)]
+    for number, owner in enumerate(widgets):
+        await made(http, CONFIGS, owned(f"c{number}", owner))
+    namespace = owned("n", widgets[0])
+    await made(http, "/api/v1/namespaces", namespace)
+    assert (await http.delete(f"{DEFINITIONS}/{WIDGET}")).status_code == 200
+    await until(lambda: gone(http, f"{DEFINITIONS}/{WIDGET}"))
+    for number in range(3):
+        path = f"{CONFIGS}/c{number}"
+        assert await gone(http, path)  # before the definition, so that a crash forgets nothing
+    assert not await gone(http, "/api/v1/namespaces/n")
+
+
+async def test_what_custom_objects_owned_goes_after_a_stop(serving: Any) -> None:
+    async with Store() as store:
+        async with serving(store) as first:
+            await made(first, DEFINITIONS, definition())
+            owner = await made(first, WIDGETS, widget())
+            await made(first, CONFIGS, owned("c", owner))
+            await made(first, CONFIGS, owned("of-nobody-known", {**owner, "kind": "Other"}))
+        # What a server leaves that stops once the last object of a definition has gone.
+        for address, removed in (
+            (Address(WIDGET, "default", "w"), True),
+            (Address("customresourcedefinitions.apiextensions.k8s.io", "", WIDGET), False),
+        ):
+            record = await store.get(address)
+            assert record is not None
+            obj = record.object()
+            cleanup = ["customresourcecleanup.apiextensions.k8s.io"]
+            marks = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": cleanup}
+            obj["metadata"] |= marks
+            await store.write(Write(address, record, None if removed else obj))
+        async with serving(store) as second:
+            await until(lambda: gone(second, f"{DEFINITIONS}/{WIDGET}"))
+            assert await gone(second, f"{CONFIGS}/c")
+            assert not await gone(second, f"{CONFIGS}/of-nobody-known")
+
+
+async def test_a_definition_that_goes_keeps_its_conditions(http: httpx2.AsyncClient) -> None:
+    await made(http, DEFINITIONS, definition())
+    path = f"{DEFINITIONS}/{WIDGET}"
+    theirs = {"type": "Theirs", "status": "True", "reason": "Said", "message": "so"}
+    theirs["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+    add = [{"op": "add", "path": "/status/conditions/-", "value": theirs}]
+    patch = {"Content-Type": "application/json-patch+json"}
+    answer = await http.patch(f"{path}/status", json=add, headers=patch)
+    assert answer.status_code == 200, answer.text
+    await made(http, WIDGETS, widget(finalizers=["a.b/c"]))
+    await http.delete(path)
+    labels = {"metadata": {"labels": {"a": "b"}}}
+    found = (await http.patch(path, json=labels, headers=MERGE)).json()
+    types = [condition["type"] for condition in found["status"]["conditions"]]
+    assert sorted(types) == ["Established", "NamesAccepted", "Terminating", "Theirs"]
+    assert theirs in found["status"]["conditions"]
+    await http.patch(f"{WIDGETS}/w", json={"metadata": {"finalizers": None}}, headers=MERGE)
+    await until(lambda: gone(http, path))
 
 
 DELETIONS: list[tuple[Any, int, str]] = [

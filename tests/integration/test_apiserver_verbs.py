@@ -15,6 +15,7 @@ MERGE = {"Content-Type": "application/merge-patch+json"}
 JSON_PATCH = {"Content-Type": "application/json-patch+json"}
 STRATEGIC = {"Content-Type": "application/strategic-merge-patch+json"}
 APPLY = {"Content-Type": "application/apply-patch+yaml"}
+PARSING = "strconv.ParseUint: parsing"
 
 
 def config(name: str = "c", **data: str) -> Any:
@@ -234,6 +235,44 @@ async def test_apply_of_another_revision_or_object(http: httpx2.AsyncClient) -> 
     born = await http.patch(f"{CONFIGS}/new", params=query, json=new, headers=APPLY)
     assert born.status_code == 201
     assert [e["operation"] for e in born.json()["metadata"]["managedFields"]] == ["Apply"]
+
+
+@pytest.mark.parametrize(
+    ("revision", "builtin", "custom"),
+    [
+        ("", (200, ""), (422, "Invalid value: 0x0: must be specified for an update")),
+        ("0", (200, ""), (422, "Invalid value: 0x0: must be specified for an update")),
+        ("1", (409, "has been modified"), (409, "has been modified")),
+        ("9" * 20, (409, "has been modified"), (409, "has been modified")),
+        *(
+            (revision, told, told)
+            for revision, told in (
+                ("x", (422, f'Invalid value: "x": {PARSING} "x": invalid syntax')),
+                ("-1", (422, f'Invalid value: "-1": {PARSING} "-1": invalid syntax')),
+                ("9" * 5000, (422, "value out of range")),
+            )
+        ),
+    ],
+)
+async def test_the_revision_that_an_update_has_read(
+    http: httpx2.AsyncClient, revision: str, builtin: tuple[int, str], custom: tuple[int, str]
+) -> None:
+    await made(http, DEFINITIONS, definition())
+    for path, obj, (status, told) in (
+        (CONFIGS, config("w"), builtin),
+        (WIDGETS, widget("w"), custom),
+    ):
+        known = await made(http, path, obj)
+        known["metadata"] |= {"resourceVersion": revision, "labels": {"a": "b"}}
+        answer = await http.put(f"{path}/w", json=known)
+        assert answer.status_code == status, answer.text
+        if status == 200:
+            assert answer.json()["metadata"]["labels"] == {"a": "b"}
+        else:
+            assert told in answer.json()["message"]
+        if status == 422:
+            (cause,) = answer.json()["details"]["causes"]
+            assert cause["field"] == "metadata.resourceVersion"
 
 
 async def test_apply_of_status(http: httpx2.AsyncClient) -> None:

@@ -109,11 +109,12 @@ class Collector:
                     await self._safely(each)
 
     async def _everywhere(self) -> None:
-        for key in (NAMESPACES.key, DEFINITION.key):
-            async for record in self._all(key):
-                await self._safely(record.address)
+        async for record in self._all(NAMESPACES.key):
+            await self._safely(record.address)
         for address in await self._store.dependents():
             await self._safely(address)
+        async for record in self._all(DEFINITION.key):  # not before: it takes owners' kinds away
+            await self._safely(record.address)
         for key in sorted({resource.key for resource in self._catalogue}):
             async for record in self._all(key):
                 if any(mark in record.data for mark in _MARKS):
@@ -141,20 +142,20 @@ class Collector:
 
     async def _removed(self, removed: Removed) -> None:
         for dependent in await self._store.dependents(removed.uid):
-            await self._look(dependent)
+            await self._look(dependent, removed)
         address = removed.address
         if address.namespace:
             self._orders.add(Address(NAMESPACES.key, "", address.namespace))
         if "." in address.resource:
             self._orders.add(Address(DEFINITION.key, "", address.resource))
 
-    async def _look(self, address: Address) -> None:
+    async def _look(self, address: Address, removed: Removed | None = None) -> None:
         record = await self._store.get(address)
         if record is None:
             return
         if address.resource in (NAMESPACES.key, DEFINITION.key):
             await self._emptying.look(record)
-        await self._garbage.look(record)
+        await self._garbage.look(record, removed)
 
     async def _sweep(self) -> None:
         """Let events go that nobody has written for an hour, now and then."""

@@ -93,6 +93,8 @@ def established(
         else accepted.get(field, [] if isinstance(value, list) else "")
         for field, value in names.items()
     }
+    ours = {each.type for each in conditions}
+    foreign = [c for c in status.get("conditions") or () if c.get("type") not in ours]
     status["conditions"] = [
         {
             "type": each.type,
@@ -102,7 +104,7 @@ def established(
             "lastTransitionTime": since.get((each.type, each.status)) or now,
         }
         for each in conditions
-    ]
+    ] + foreign
     return wanted
 
 

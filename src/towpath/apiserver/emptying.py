@@ -162,9 +162,14 @@ class Emptying:
             await self._verbs.create(resource, namespace, account, _BY)
 
     async def _definition(self, address: Address) -> None:
-        for record in (await self._store.page(address.name)).records:
-            await self._delete(record.address)
-        if (await self._store.page(address.name, limit=1)).records:
+        """Empty a definition; once it is empty, let it go.
+
+        Whatever goes has this looked at again, after what it owned: that is told apart from what
+        nobody serves only as long as its kind is served.
+        """
+        if left := (await self._store.page(address.name)).records:
+            for record in left:
+                await self._delete(record.address)
             return
         with contextlib.suppress(ConflictError):  # something came meanwhile: it will be told
             where = Address(address.name, "", "")

@@ -244,8 +244,26 @@ def merge(live: Json, wanted: Json, topology: Topology, names: Names = ()) -> Js
             both = {**old, **new}
             for element in old.keys() & new.keys():
                 both[element] = merge(old[element], new[element], topology, names)
-            return list(both.values())
+            return [both[element] for element in _in_order(old, new)]
     return wanted
+
+
+def _in_order(live: Collection[str], wanted: Collection[str]) -> list[str]:
+    """All elements: the wanted in their order, each other one where the walk over both meets it."""
+    order: list[str] = []
+    coming = iter(wanted)
+    shared = (element for element in wanted if element in live)
+    following = next(shared, None)
+    for element in live:
+        if element not in wanted:
+            order.append(element)
+        elif element == following:
+            for new in coming:
+                order.append(new)
+                if new == element:
+                    break
+            following = next(shared, None)
+    return [*order, *coming]
 
 
 def without(

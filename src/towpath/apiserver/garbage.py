@@ -11,7 +11,7 @@ from towpath.apiserver.deletion import FOREGROUND, ORPHAN, Policy
 from towpath.apiserver.kinds import Catalogue, Resource
 from towpath.apiserver.record import Address, Record
 from towpath.apiserver.store import Store
-from towpath.apiserver.terms import Options, Preconditions
+from towpath.apiserver.terms import Options, Preconditions, Removed
 from towpath.apiserver.verbs import Verbs
 from towpath.errors import NotFoundError
 from towpath.spec._wire import JsonObject
@@ -38,8 +38,12 @@ class Garbage:
         self._catalogue = catalogue
         self._verbs = verbs
 
-    async def look(self, record: Record) -> None:
+    async def look(self, record: Record, removed: Removed | None = None) -> None:
         """Do what is to be done about an object as an owner, and as one that is owned.
+
+        Args:
+            record: The object.
+            removed: An owner of it that went, even if its kind is no longer served.
 
         Raises:
             TowpathError: it could not be done now.
@@ -50,7 +54,7 @@ class Garbage:
         metadata = record.object()["metadata"]
         if "deletionTimestamp" not in metadata:
             if metadata.get("ownerReferences"):
-                await self._disown(resource, record, metadata)
+                await self._disown(resource, record, metadata, removed)
             return
         finalizers = metadata.get("finalizers") or ()
         if ORPHAN in finalizers:
@@ -101,11 +105,17 @@ class Garbage:
         if resource is not None:
             await self._verbs.release(resource, address, rule)
 
-    async def _disown(self, resource: Resource, record: Record, metadata: JsonObject) -> None:
+    async def _disown(
+        self,
+        resource: Resource,
+        record: Record,
+        metadata: JsonObject,
+        removed: Removed | None = None,
+    ) -> None:
         """Delete what has no owner left; of several owners, forget those that are gone."""
         owners = metadata.get("ownerReferences") or ()
         namespace = record.address.namespace
-        states = {owner["uid"]: await self._state(namespace, owner) for owner in owners}
+        states = {owner["uid"]: await self._state(namespace, owner, removed) for owner in owners}
         lost = {uid for uid, state in states.items() if state != "there"}
         if len(lost) < len(states):
             if lost:
@@ -148,11 +158,13 @@ class Garbage:
         if resource is not None:
             await self._verbs.release(resource, address, rule)
 
-    async def _state(self, namespace: str, owner: JsonObject) -> State:
-        """What an owner is; one of a kind not served here may well be there.
+    async def _state(self, namespace: str, owner: JsonObject, removed: Removed | None) -> State:
+        """What an owner is; one of a kind not served here may well be there, unless it was removed.
 
         What is owned looks in its own namespace only; what is in none cannot be owned by what is.
         """
+        if removed is not None and owner["uid"] == removed.uid:
+            return "there" if removed.address.namespace and not namespace else "gone"
         resource = self._catalogue.of_kind(owner["apiVersion"], owner["kind"])
         if resource is None or (resource.kind.namespaced and not namespace):
             return "there"

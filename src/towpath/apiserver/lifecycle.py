@@ -9,6 +9,8 @@ import base64
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+import orjson
+
 from towpath.apiserver import deletion, failures
 from towpath.apiserver.kinds import Resource
 from towpath.spec._wire import JsonObject
@@ -26,6 +28,8 @@ _SERVER_SET: Final = (
     "generateName",
 )
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
+_LONGEST: Final = 20
+"""Most digits of a revision."""
 
 
 class Birth(NamedTuple):
@@ -112,14 +116,14 @@ def updated(
 
     Raises:
         ConflictError: the caller read an older revision, or another object of this name.
-        InvalidError: a finalizer comes too late.
+        InvalidError: a finalizer comes too late, or the revision is no number.
     """
     before, metadata = old["metadata"], dict(new.get("metadata") or {})
     name = before["name"]
     uid, revision = metadata.get("uid"), metadata.get("resourceVersion")
     if uid and uid != before["uid"]:
         raise failures.other_uid(resource, name, str(uid), before["uid"])
-    if revision and revision != before["resourceVersion"]:
+    if revision and _number(resource, name, revision) not in (0, int(before["resourceVersion"])):
         raise failures.modified(resource, name)
     if subresource == "status":
         kept = {**before, "managedFields": metadata.get("managedFields")}
@@ -161,6 +165,17 @@ def updated(
     if resource.generation and _wanted(resource, result) != _wanted(resource, old):
         metadata["generation"] = before.get("generation", 0) + 1
     return result
+
+
+def _number(resource: Resource, name: str, revision: str) -> int:
+    """The revision that a caller has read; 0 is any."""
+    digits = revision.isascii() and revision.isdigit()
+    if digits and len(revision) <= _LONGEST:
+        return int(revision)
+    why = "value out of range" if digits else "invalid syntax"
+    told = orjson.dumps(revision).decode()
+    problem = f"Invalid value: {told}: strconv.ParseUint: parsing {told}: {why}"
+    raise failures.invalid(resource, name, "metadata.resourceVersion", problem)
 
 
 def _wanted(resource: Resource, obj: JsonObject) -> JsonObject:

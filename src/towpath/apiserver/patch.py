@@ -5,7 +5,7 @@ Merge Patch". Nothing given is changed; what is returned may share parts with wh
 """
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Final
 
 import orjson
@@ -187,8 +187,8 @@ def strategic_merge(
         return None
     base = dict(target) if isinstance(target, dict) and directive != "replace" else {}
     if _RETAIN in patch:
-        retained = _listed(patch, _RETAIN)
-        base = {key: value for key, value in base.items() if key in retained}
+        retained = {_token(name) for name in _listed(patch, _RETAIN)}
+        base = {key: value for key, value in base.items() if _token(key) in retained}
     _delete_from_lists(base, patch)
     for field, value in patch.items():
         if field.startswith("$"):
@@ -211,8 +211,17 @@ def _delete_from_lists(base: JsonObject, patch: JsonObject) -> None:
     for directive in patch:
         field = directive.removeprefix(_DELETE)
         if field != directive and isinstance(base.get(field), list):
-            gone = _listed(patch, directive)
-            base[field] = [item for item in base[field] if item not in gone]
+            gone = {_token(item) for item in _listed(patch, directive)}
+            base[field] = [item for item in base[field] if _token(item) not in gone]
+
+
+def _token(value: Json) -> Hashable:
+    """What stands for a value in a set or as a key: equal for equal values, and only for those."""
+    if isinstance(value, dict):
+        return frozenset([(name, _token(child)) for name, child in value.items()])
+    if isinstance(value, list):
+        return tuple([_token(child) for child in value])
+    return isinstance(value, bool), value
 
 
 def _listed(patch: JsonObject, directive: str) -> list[Json]:
@@ -229,25 +238,29 @@ def _merged_list(
     if any(isinstance(item, dict) and item.get("$patch") == "replace" for item in patch):
         return [i for i in patch if not (isinstance(i, dict) and i.get("$patch") == "replace")]
     if keys == ():
-        return target + [item for item in patch if item not in target]
+        there = {_token(item) for item in target}
+        return target + [item for item in patch if _token(item) not in there]
     if keys is None:
         return [item for item in patch if not (isinstance(item, dict) and "$patch" in item)]
     key = keys[0]
-    merged = list(target)
-    for item in patch:
+    merged: dict[int, Json] = dict(enumerate(target))
+    places: dict[Hashable, list[int]] = {}
+    for at, old in merged.items():
+        places.setdefault(_token(_key_of(old, key)), []).append(at)
+    for new_at, item in enumerate(patch, len(target)):
         if not isinstance(item, dict) or key not in item:
             where = ".".join(names)
             raise failures.bad_request(
                 f"an item of {where} in the patch does not contain declared merge key: {key}"
             )
-        at = next((i for i, old in enumerate(merged) if _key_of(old, key) == item[key]), None)
+        token = _token(item[key])
         if item.get("$patch") == "delete":
-            merged = [old for old in merged if _key_of(old, key) != item[key]]
-        elif at is None:
-            merged.append(strategic_merge({}, item, topology, names))
+            for at in places.pop(token, ()):
+                del merged[at]
         else:
-            merged[at] = strategic_merge(merged[at], item, topology, names)
-    return merged
+            at = places.setdefault(token, [new_at])[0]
+            merged[at] = strategic_merge(merged.get(at, {}), item, topology, names)
+    return list(merged.values())
 
 
 def _key_of(item: Json, key: str) -> Json:
@@ -258,14 +271,16 @@ def _ordered(items: list[Json], order: list[Json], keys: tuple[str, ...] | None)
     """The items with those that an order names in that order, the others where they are."""
     if keys is None:
         return items
-    known = [_key_of(wanted, keys[0]) if keys else wanted for wanted in order]
+    known: dict[Hashable, int] = {}
+    for at, wanted in enumerate(order):
+        known.setdefault(_token(_key_of(wanted, keys[0]) if keys else wanted), at)
     named: list[tuple[int, Json]] = []
     places = []
     for at, item in enumerate(items):
-        found = _key_of(item, keys[0]) if keys else item
+        found = _token(_key_of(item, keys[0]) if keys else item)
         if found in known:
             places.append(at)
-            named.append((known.index(found), item))
+            named.append((known[found], item))
     result = list(items)
     for at, (_, item) in zip(places, sorted(named, key=lambda pair: pair[0]), strict=True):
         result[at] = item

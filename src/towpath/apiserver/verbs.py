@@ -10,11 +10,13 @@ import os
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 import anyio
 import orjson
+from anyio import to_thread
 
 from towpath.apiserver import definitions, deletion, failures, intake, lifecycle
 from towpath.apiserver.apply import Manager, apply, tracked
@@ -28,6 +30,10 @@ from towpath.spec._wire import JsonObject
 
 __all__ = ["Verbs"]
 
+T = TypeVar("T")
+
+_LARGE: Final = 256 * 1024
+"""Bytes from which on an object is worked on beside the event loop."""
 _NAME_ATTEMPTS: Final = 8
 _BORN_BY_UPDATE: Final = frozenset(
     {
@@ -105,15 +111,18 @@ class Verbs:
         """
         if obj["metadata"].get("resourceVersion"):
             raise failures.bad_request("resourceVersion should not be set on objects to be created")
-        obj, found = intake.pruned(resource, obj)
+        size = len(self._encoded(obj))
+        obj, found = await _beside(size, partial(intake.pruned, resource, obj))
         warnings = options.scrutiny.judge(resource, obj, found)
+        by = self._by(resource, options)
         metadata = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
         prefix = "" if metadata.get("name") else metadata.get("generateName") or ""
         for attempt in range(_NAME_ATTEMPTS):
             if prefix:
                 metadata["name"] = lifecycle.generated_name(prefix, os.urandom(5))
-            new = self._born(resource, namespace, {**obj, "metadata": metadata})
-            new = tracked({}, new, self._by(resource, options), resource.topology)
+            wanted = {**obj, "metadata": metadata}
+            new = await _beside(size, partial(self._born, resource, namespace, wanted))
+            new = await _beside(size, partial(tracked, {}, new, by, resource.topology))
             try:
                 outcome = await self._add(resource, new, options)
             except ConflictError as error:
@@ -130,6 +139,12 @@ class Verbs:
         birth = lifecycle.Birth(namespace, str(uuid.uuid4()), self._now())
         new = lifecycle.created(resource, intake.completed(resource, obj), birth)
         return self._checked(resource, new, None)
+
+    def _grown(
+        self, resource: Resource, old: JsonObject, wanted: JsonObject, subresource: str
+    ) -> JsonObject:
+        new = intake.completed(resource, wanted)
+        return self._checked(resource, lifecycle.updated(resource, old, new, subresource), old)
 
     def _checked(self, resource: Resource, new: JsonObject, old: JsonObject | None) -> JsonObject:
         """A legal object as it is stored."""
@@ -159,7 +174,7 @@ class Verbs:
         defined = resource.key if resource.custom else ""
         try:
             change = await self._store.write(
-                Write(address, None, new, within=namespace, defined=defined)
+                Write(address, None, new, within=namespace, defined=defined, size=len(data))
             )
         except (DeniedError, NotFoundError):
             await self._check_holders(resource, name, namespace)
@@ -250,13 +265,14 @@ class Verbs:
         async with self._turn(address):
             before = await self.get(resource, address)
             old = before.object()
-            wanted, found = intake.pruned(resource, rule(intake.converted(resource, old)))
+            wanted = rule(intake.converted(resource, old))
+            size = len(self._encoded(wanted))
+            wanted, found = await _beside(size, partial(intake.pruned, resource, wanted))
             warnings = options.scrutiny.judge(resource, wanted, found)
-            wanted = intake.completed(resource, wanted)
-            new = lifecycle.updated(resource, old, wanted, subresource)
-            new = self._checked(resource, new, old)
+            grow = partial(self._grown, resource, old, wanted, subresource)
+            new = await _beside(size, grow)
             by = self._by(resource, options, subresource)
-            new = tracked(old, new, by, resource.topology)
+            new = await _beside(size, partial(tracked, old, new, by, resource.topology))
             outcome = await self._replace(resource, before, old, new, options)
             return outcome._replace(warnings=warnings)
 
@@ -300,7 +316,9 @@ class Verbs:
         """
         if wanted["metadata"].get("managedFields"):
             raise failures.bad_request("metadata.managedFields must be nil")
-        wanted = intake.declared(resource, wanted, address.namespace)
+        size = len(self._encoded(wanted))
+        declare = partial(intake.declared, resource, wanted, address.namespace)
+        wanted = await _beside(size, declare)
         wanted = _of_subresource(resource, wanted, address.name, subresource)
         warnings = options.scrutiny.judge(resource, wanted, [])
         by, topology = self._by(resource, options, subresource), resource.topology
@@ -316,17 +334,18 @@ class Verbs:
                     raise failures.modified(resource, address.name)
                 kind = {k: wanted[k] for k in ("apiVersion", "kind")}
                 base = {**kind, "metadata": {"name": address.name}}
-                new = apply(base, wanted, by, topology, force=options.force)
-                new = self._born(resource, address.namespace, new)
+                merge = partial(apply, base, wanted, by, topology, force=options.force)
+                new = await _beside(size, merge)
+                new = await _beside(size, partial(self._born, resource, address.namespace, new))
                 outcome = await self._add(resource, new, options)
             else:
                 old = before.object()
                 live = intake.converted(resource, old)
                 yielding = resource.key == DEFINITION.key and definitions.provided(old)
-                new = apply(live, wanted, by, topology, force=options.force or yielding)
-                new = intake.completed(resource, new)
-                new = lifecycle.updated(resource, old, new, subresource)
-                new = self._checked(resource, new, old)
+                force = options.force or yielding
+                merge = partial(apply, live, wanted, by, topology, force=force)
+                new = await _beside(size, merge)
+                new = await _beside(size, partial(self._grown, resource, old, new, subresource))
                 outcome = await self._replace(resource, before, old, new, options)
             return outcome._replace(warnings=warnings)
 
@@ -349,7 +368,7 @@ class Verbs:
             removed = await self._remove(resource, before)
             return removed._replace(record=removed.record._replace(data=data))
         try:
-            change = await self._store.write(Write(before.address, before, new))
+            change = await self._store.write(Write(before.address, before, new, size=len(data)))
         except ConflictError as exc:
             raise failures.modified(resource, before.address.name) from exc
         self._written(resource, new, old)
@@ -438,6 +457,11 @@ class Verbs:
         self._collect_owners(before.address.namespace, metadata.get("ownerReferences") or [])
         self._collect(Removed(before.address, metadata["uid"]))
         return Outcome(before, gone=True)
+
+
+async def _beside(size: int, work: Callable[[], T]) -> T:
+    """The result of pure work; for an object of many bytes, worked out beside the event loop."""
+    return work() if size < _LARGE else await to_thread.run_sync(work)
 
 
 def _of_subresource(

@@ -216,7 +216,7 @@ def _media(call: Call) -> str:
 
 
 def _check_read(resource: Resource, name: str, obj: JsonObject) -> None:
-    if not obj["metadata"].get("resourceVersion"):
+    if not str(obj["metadata"].get("resourceVersion") or "").strip("0"):  # 0 is any, as none is
         problem = "Invalid value: 0x0: must be specified for an update"
         raise failures.invalid(resource, name, "metadata.resourceVersion", problem)
 

@@ -286,3 +286,43 @@ def test_versions_of_one_updater_are_entries_of_their_own() -> None:
     second = tracked(first, {**first, "spec": {"a": 1, "b": 2}}, later, KEYED)
     entries = second["metadata"]["managedFields"]
     assert [e["apiVersion"] for e in entries] == ["v1", "v2"]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "wanted", "result"),
+    [
+        ("ab", "", "ba", "ba"),
+        ("ab", "", "xba", "xba"),
+        ("ab", "", "axb", "axb"),
+        ("ab", "amb", "ba", "mba"),
+        ("ab", "amb", "ab", "amb"),
+        ("ab", "abm", "xab", "xabm"),
+        ("abc", "abmc", "bac", "bmac"),
+        ("ab", "amb", "b", "amb"),
+    ],
+)
+def test_lists_take_the_order_that_is_applied(
+    mine: str, theirs: str, wanted: str, result: str
+) -> None:
+    def spec(letters: str) -> Any:
+        return {"items": [{"name": letter} for letter in letters], "set": list(letters)}
+
+    live = applied(BASE, "me", spec(mine))
+    if theirs:
+        live = applied(live, "other", spec(theirs))
+    once = applied(live, "me", spec(wanted))
+    assert once["spec"] == spec(result)
+    assert applied(once, "me", spec(wanted))["spec"] == spec(result)
+
+
+orders = st.lists(st.sampled_from("abcdefg"), max_size=7, unique=True)
+
+
+@few
+@given(orders, orders)
+def test_an_applied_order_is_reached_and_stays(first: Any, second: Any) -> None:
+    once = applied(applied(BASE, "one", {"set": first}), "two", {"set": second})
+    found = once["spec"].get("set", [])
+    assert [item for item in found if item in second] == second
+    assert [i for i in found if i not in second] == [i for i in first if i not in second]
+    assert applied(once, "two", {"set": second}) == once

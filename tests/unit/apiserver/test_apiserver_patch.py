@@ -290,3 +290,60 @@ def test_a_strategic_merge_that_cannot_be_read(patch: Any) -> None:
     with pytest.raises(InvalidError) as caught:
         strategic_merge(pod, patch, KEYED)
     assert caught.value.reason is Reason.BAD_REQUEST
+
+
+SETS = Topology({("items",): ("name",), ("set",): ()})
+MANY = 20_000
+
+
+def test_strategic_merge_of_long_lists() -> None:
+    old = {
+        "items": [{"name": str(i), "a": i} for i in range(MANY)],
+        "set": [str(i) for i in range(MANY)],
+        "plain": list(range(MANY)),
+    }
+    patch = {
+        "items": [
+            {"name": str(i), "$patch": "delete"} if i % 2 else {"name": str(i), "b": i}
+            for i in range(MANY + 10)
+        ],
+        "set": [str(i) for i in range(MANY // 2, MANY + 10)],
+        "$setElementOrder/items": [{"name": str(i)} for i in reversed(range(MANY + 10))],
+        "$setElementOrder/set": [str(i) for i in reversed(range(MANY + 10))],
+        "$deleteFromPrimitiveList/plain": list(range(1, MANY)),
+    }
+    assert strategic_merge(old, patch, SETS) == {
+        "items": [
+            {"name": str(i), "a": i, "b": i} if i < MANY else {"name": str(i), "b": i}
+            for i in reversed(range(0, MANY + 10, 2))
+        ],
+        "set": [str(i) for i in reversed(range(MANY + 10))],
+        "plain": [0],
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "patch", "result"),
+    [
+        (
+            {"set": [{"a": [1]}]},
+            {"set": [{"a": [1]}, {"a": [2]}]},
+            {"set": [{"a": [1]}, {"a": [2]}]},
+        ),
+        ({"set": [1]}, {"set": [True, 1]}, {"set": [1, True]}),
+        (
+            {"items": [{"name": "a"}, {"name": "a"}, {"name": "b"}]},
+            {"items": [{"name": "a", "$patch": "delete"}, {"name": "a", "x": 1}]},
+            {"items": [{"name": "b"}, {"name": "a", "x": 1}]},
+        ),
+        (
+            {"items": []},
+            {"items": [{"name": "a", "x": 1}, {"name": "a", "y": 2}]},
+            {"items": [{"name": "a", "x": 1, "y": 2}]},
+        ),
+        ({"a": 1, "b": 2}, {"$retainKeys": ["b", {"a": 1}]}, {"b": 2}),
+    ],
+)
+def test_strategic_merge_tells_items_apart(old: Any, patch: Any, result: Any) -> None:
+    merged = strategic_merge(old, patch, SETS)
+    assert repr(merged) == repr(result)

@@ -266,7 +266,44 @@ def test_no_rule_takes_long(rule: str) -> None:
     assert time.monotonic() - start < 5, "in a second at most, on a machine that is not busy"
 
 
+@pytest.mark.parametrize(
+    ("rule", "length"),
+    [
+        ("[self.text.split('')].all(l, l.map(x, l.map(y, y)).size() > 0)", 1500),
+        ("[self.text.split('')].all(l, l.all(x, l.all(y, x == y || true)))", 3000),
+        ("self.text.findAll('a').map(x, self.text).map(z, z + z).size() > 0", 3000),
+        ("[self.text.replace('a', self.text)].all(q, q.split('').map(x, x).size() > 0)", 900),
+        ("[self.text.split('').join(self.text)].all(q, q.split('').map(x, x) != [])", 900),
+        ("self.text.split('').all(x, self.text.size() > 0)", 300_000),
+        ("'" + "a" * 4000 + "'.split('').map(x, self.text).map(x, x).size() > 0", 1),
+        ("[" + "+".join(["self.text"] * 400) + "].all(a, a.size() > 0)", 300_000),
+        ("[self.text].all(a, [" + "+".join("a" * 999) + "].all(b, (b + b) != ''))", 30_000),
+        ("[self.text.replace('a', self.text)]" + ".map(a, a + a)" * 12 + ".size() > 0", 1000),
+        ("self.text.split('')" + ".map(a, [a])" * 300 + ".size() > 0", 3000),
+        ("[1].all(a, " * 90 + "self.text.split('').size() > 0" + ")" * 90, 100_000),
+    ],
+)
+def test_what_is_made_of_texts_is_counted(rule: str, length: int) -> None:
+    start = time.monotonic()
+    (problem,) = broken(rule, {"text": "a" * length})
+    assert "cost budget" in problem.message
+    assert time.monotonic() - start < 5, "it is not run at all"
+
+
+def test_texts_that_would_be_too_long_are_not_made() -> None:
+    spec = {"text": "a" * 20_000}
+    for rule in (
+        "self.text.split('').join(self.text) == ''",
+        "self.text.replace('a', self.text) == ''",
+        f"'{'%s' * 60}'.format([{','.join(['self.text'] * 60)}]) == ''",
+    ):
+        (problem,) = broken(rule, spec)
+        assert "the text is too long" in problem.message
+
+
 def test_rules_have_room_for_what_is_usual() -> None:
+    parts = "self.text.replace('_', '-').split('.').all(x, x.size() <= 63 && x + '.' != '')"
+    assert broken(parts, {"text": ".".join(["abc"] * 63)}) == []
     rule = "self.list.all(x, self.list.exists_one(y, y == x))"
     assert broken(rule, {"list": [str(i) for i in range(500)]}) == []
     once = "self.list.map(x, x + '/' + x).size() == 1000"

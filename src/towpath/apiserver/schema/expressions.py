@@ -7,7 +7,9 @@ Source: CEL language definition; Kubernetes documentation, "Common Expression La
 Kubernetes" (functions, escaped names, resource constraints).
 """
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -65,6 +67,16 @@ _ENTRY: Final = ") "
 _MATCHING: Final = 100
 """What one regular expression costs."""
 _GROWTH: Final = 40
+_DEPTH: Final = 30
+"""Loops within each other, at most, that are told apart: so many are never run."""
+_MADE: Final = 1024 * 1024
+"""Characters, at most, of a text that a function makes."""
+_COPIED: Final = 3000
+"""Characters of a text that are copied in one step."""
+_LISTS: Final = frozenset({"findAll", "getQuery", "split"})
+"""Functions that make a list of a text."""
+_GATHERS: Final = frozenset({"format", "join"})
+"""Functions that make one text of many."""
 
 
 class Token(NamedTuple):
@@ -85,6 +97,12 @@ class Cost(NamedTuple):
         matches: Whether regular expressions are.
         growth: How many times as large a list's items may become.
         literals: Items that the expression itself brings.
+        letters: Characters of the longest text that it brings.
+        pieces: How many texts may be put together where no list is made.
+        lists: Whether lists are made of texts.
+        makes: How many calls make a text that may be as long as one text times another.
+        fills: How many calls make a text of one text and of literals.
+        gathers: Whether texts are made of lists.
     """
 
     loops: int = 0
@@ -93,17 +111,49 @@ class Cost(NamedTuple):
     matches: bool = False
     growth: int = 1
     literals: int = 1
+    letters: int = 0
+    pieces: int = 1
+    lists: bool = False
+    makes: int = 0
+    fills: int = 0
+    gathers: bool = False
 
-    def of(self, total: int, longest: int) -> float:
-        """Steps, at most, where values are so large in all and no list is longer than that."""
+    def of(self, total: int, longest: int, text: int = 0) -> float:
+        """Steps, at most, where values, lists and texts are no larger than that.
+
+        Args:
+            total: Size of all values together.
+            longest: Items of the longest list.
+            text: Characters of the longest text.
+        """
+        text = self._text(total, text)
+        if self.lists and self.loops + self.copies:
+            made = (text + 1) * self.pieces * self.growth
+            total, longest = max(total, made), max(longest, made)
         wide = float(max(longest, self.literals))
-        depth = self.loops + self.copies
-        steps = wide ** max(depth - 1, 0) * (total + wide) * (1 + wide / 10) ** self.copies
+        depth, copies = min(self.loops + self.copies, _DEPTH), min(self.copies, _DEPTH)
+        steps = wide ** max(depth - 1, 0) * (total + wide) * (1 + wide / 10) ** copies
         if self.calls:
             steps *= max(total, 1) if depth else 1
         if self.matches:
             steps += wide**depth * _MATCHING
-        return steps * self.growth
+        copied = (self.pieces - 1) ** 2 + self.lists  # each piece copies those before it
+        steps += wide**depth * text / _COPIED * copied
+        if self.growth <= 4:  # a few pieces put together: none of theirs doubles again and again
+            return steps
+        return (steps + (text / 16 if self.makes + self.fills else 0)) * self.growth
+
+    def _text(self, total: int, text: int) -> int:
+        """Characters of the longest text that there is or that a function makes."""
+        text = max(text, self.letters)
+        made = max(text, total * 16) if self.gathers else text
+        for _ in range(min(self.fills, _DEPTH)):
+            made *= self.letters + 1
+        for _ in range(self.makes):
+            made = min((made + 1) ** 2, _MADE)
+            if made == _MADE:
+                break
+        return max(text, min(made, _MADE))
 
 
 @dataclass(frozen=True)
@@ -261,9 +311,14 @@ def _written(tokens: Sequence[Token], calls: dict[str, str]) -> str:
     return " ".join(words)
 
 
+def _given(tokens: Sequence[Token], index: int) -> Sequence[Token]:
+    """What a call is given in its brackets."""
+    return tokens[index + 1 : _closing(tokens, index + 1)]
+
+
 def _of_all(tokens: Sequence[Token], index: int) -> bool:
     """Whether a call is given ``self`` or a field of it."""
-    inside = tokens[index + 1 : _closing(tokens, index + 1)]
+    inside = _given(tokens, index)
     while index > 1 and tokens[index - 1].text == "." and tokens[index - 2].kind == "name":
         index -= 2
     return any(token.text in ("self", "oldSelf") for token in (tokens[index], *inside))
@@ -273,6 +328,7 @@ def _cost(tokens: Sequence[Token], heavy: set[str]) -> Cost:
     growth = literals = 1
     deepest = (0, 0)
     calls = matches = False
+    joints: Counter[int] = Counter()
     open_: list[tuple[int, int, str]] = [(0, 0, "")]
     for index, token in enumerate(tokens):
         inside = open_[-1]
@@ -293,12 +349,30 @@ def _cost(tokens: Sequence[Token], heavy: set[str]) -> Cost:
             literals += 1
         elif token.text == "+" and inside[1]:
             growth = min(growth * 2, 2**_GROWTH)
+        elif token.text == "+":
+            joints[inside[0]] += 1
         elif token.kind == "name" and _text(tokens, index + 1) == "(" and inside[0] + inside[1]:
             matches = matches or token.text == "matches"
             calls = calls or (token.text in heavy and _of_all(tokens, index))
-    if growth <= 4:  # a few pieces put together: no list of theirs doubles again and again
-        growth = 1
-    return Cost(*deepest, calls, matches, growth, literals)
+    called = [
+        (token.text, any(each.kind == "name" for each in _given(tokens, index)))
+        for index, token in enumerate(tokens)
+        if token.kind == "name" and _text(tokens, index + 1) == "("
+    ]
+    made = [named for name, named in called if name == "replace" or name in _GATHERS]
+    return Cost(
+        *deepest,
+        calls,
+        matches,
+        growth,
+        literals,
+        letters=max((len(token.text) - 2 for token in tokens if token.kind == "text"), default=0),
+        pieces=min(math.prod(each + 1 for each in joints.values()), 2**_GROWTH),
+        lists=any(name in _LISTS for name, _ in called),
+        makes=sum(made),
+        fills=len(made) - sum(made),
+        gathers=any(name in _GATHERS for name, _ in called),
+    )
 
 
 _STEP: Final = re.compile(r"\.([^.\[\]]+)|\['((?:\\.|[^'\\])*)'\]")

@@ -18,6 +18,8 @@ Format = Callable[[str], bool]
 
 _LONGEST: Final = 64 * 1024
 """Longest text that any format but ``byte`` and ``password`` looks at."""
+_DURATION: Final = 100
+"""Longest text that is a duration."""
 _HEX: Final = "[0-9a-fA-F]"
 
 
@@ -107,8 +109,9 @@ _SHORT: Final[Mapping[str, Format]] = {
     "date": _try(lambda text: len(text) == 10 and date.fromisoformat(text)),
     "datetime": _try(_time),
     "duration": _like(
-        r"[+-]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)|\d+ ?"
-        r"(ns|nanos?|us|µs|micros?|ms|millis?|s|seconds?|m|minutes?|h|hours?|d|days?|w|weeks?)"
+        rf"(?=.{{0,{_DURATION}}}\Z)(?:"
+        r"[+-]?(0|((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)|\d+ ?"
+        r"(ns|nanos?|us|µs|micros?|ms|millis?|s|seconds?|m|minutes?|h|hours?|d|days?|w|weeks?))"
     ),
     "email": _like(rf"{_EMAIL}|[^<>]*<{_EMAIL}>"),
     "hexcolor": _like(f"#?({_HEX}{{3}}|{_HEX}{{6}})"),

@@ -72,6 +72,8 @@ SPACES: Final = frozenset({"cidr", "ip", "optional", "sets"})
 
 _LARGEST: Final = 1024 * 1024
 """Characters of a text that a function makes."""
+_COMPARED: Final = 10_000_000
+"""Pairs of items that are compared with each other."""
 _QUANTITY: Final = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+|)")
 _POWERS: Final[Mapping[str, Fraction]] = {
     "": Fraction(1),
@@ -80,12 +82,6 @@ _POWERS: Final[Mapping[str, Fraction]] = {
     **{f"{name}i": Fraction(1024) ** power for power, name in enumerate("KMGTPE", 1)},
 }
 _WHOLE: Final = 2**63
-
-
-def _limited(text: str) -> str:
-    if len(text) > _LARGEST:
-        raise ValueError("the text is too long")
-    return text
 
 
 # Values that may be missing
@@ -143,7 +139,15 @@ def _last_index(value: Json, item: Json, start: int | None = None) -> int:
 
 
 def _contains(one: list[Json], other: list[Json]) -> bool:
+    if len(one) * len(other) > _COMPARED:
+        raise ValueError("the lists are too long")
     return all(item in one for item in other)
+
+
+def _intersect(one: list[Json], other: list[Json]) -> bool:
+    if len(one) * len(other) > _COMPARED:
+        raise ValueError("the lists are too long")
+    return any(item in one for item in other)
 
 
 # Texts
@@ -177,9 +181,19 @@ def _ascii(change: Callable[[str], str]) -> Callable[[str], str]:
     return lambda text: "".join(change(char) if char.isascii() else char for char in text)
 
 
-def _replace(text: str, old: str, new: str, limit: int = -1) -> str:
-    if len(text) + text.count(old) * len(new) > _LARGEST:
+def _fitting(length: int) -> None:
+    if length > _LARGEST:
         raise ValueError("the text is too long")
+
+
+def _join(values: list[str], by: str = "") -> str:
+    _fitting(sum(map(len, values)) + len(by) * max(len(values) - 1, 0))
+    return by.join(values)
+
+
+def _replace(text: str, old: str, new: str, limit: int = -1) -> str:
+    times = text.count(old) if limit < 0 else min(text.count(old), limit)
+    _fitting(len(text) + times * (len(new) - len(old)))
     return text.replace(old, new, limit)
 
 
@@ -223,23 +237,31 @@ def _string(value: Json) -> str:
 
 
 def _format(text: str, values: Sequence[Json]) -> str:
-    left = list(values)
+    left = list(values)[::-1]
+    length = len(text)
 
     def written(found: re.Match[str]) -> str:
+        nonlocal length
+        made = one(found)
+        length += len(made)
+        _fitting(length)
+        return made
+
+    def one(found: re.Match[str]) -> str:
         if found[0] == "%%":
             return "%"
         if not left:
             raise IndexError("index out of range in format")
-        value = left.pop(0)
+        value = left.pop()
         if found[2] in "fe":
             return f"{value:.{found[1] or 6}{found[2]}}"
         if found[2] in "bxXo":
             return format(value, found[2])
         if isinstance(value, list):
-            return f"[{', '.join(map(_string, value))}]"
+            return f"[{_join([_string(item) for item in value], ', ')}]"
         return _string(value)
 
-    return _limited(re.sub(r"%(?:\.(\d{1,2}))?([sdfebxXo%])", written, text))
+    return re.sub(r"%(?:\.(\d{1,2}))?([sdfebxXo%])", written, text)
 
 
 # Quantities
@@ -405,7 +427,7 @@ _FUNCTIONS: Final[Mapping[str, Callable[..., Json]]] = {
     "isSorted": lambda values: all(one <= other for one, other in pairwise(values)),
     "isURL": _is(_url),
     "isUnspecified": lambda value: _ip(value).is_unspecified,
-    "join": lambda values, by="": _limited(by.join(values)),
+    "join": _join,
     "lastIndexOf": _last_index,
     "lowerAscii": _ascii(str.lower),
     "masked": lambda value: _cidr(str(_network(value))),
@@ -417,7 +439,7 @@ _FUNCTIONS: Final[Mapping[str, Callable[..., Json]]] = {
     "reverse": lambda text: text[::-1],
     "sets.contains": _contains,
     "sets.equivalent": lambda one, other: _contains(one, other) and _contains(other, one),
-    "sets.intersects": lambda one, other: any(item in one for item in other),
+    "sets.intersects": _intersect,
     "sign": lambda value: (_of(value) > 0) - (_of(value) < 0),
     "split": _split,
     "sub": lambda one, other: _quantity(_of(one) - _of(other)),

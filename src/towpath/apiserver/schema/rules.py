@@ -104,11 +104,11 @@ class Rule:
         self.optional = raw.get("optionalOldSelf") is True
         self.paths = self._rule.expression.paths
 
-    def cost(self, total: int, longest: int) -> float:
+    def cost(self, total: int, longest: int, text: int) -> float:
         """Steps it may take, at most."""
-        steps = self._rule.expression.cost.of(total, longest)
+        steps = self._rule.expression.cost.of(total, longest, text)
         if self._telling is not None:
-            steps += self._telling.expression.cost.of(total, longest)
+            steps += self._telling.expression.cost.of(total, longest, text)
         return steps
 
     def holds(self, variables: Mapping[str, Json], plain: bool) -> bool:
@@ -297,7 +297,7 @@ class _Court:
                 continue
             if rule.changes and before is ABSENT and not rule.optional:
                 continue
-            cost = rule.cost(size.total, size.longest)
+            cost = rule.cost(size.total, size.longest, size.text)
             self._left -= cost
             if cost > _STEPS or self._left < 0:
                 self.exhausted = True
@@ -347,16 +347,19 @@ class _Size:
     """How large values are."""
 
     def __init__(self) -> None:
-        self.total = self.longest = 0
+        self.total = self.longest = self.text = 0
         self.plain = True
 
     def add(self, value: Json) -> None:
         if isinstance(value, str):
             self.total += 1 + len(value) // 16
+            self.text = max(self.text, len(value))
             self.plain = self.plain and value.isascii()
         elif isinstance(value, dict | list):
             self.total += 1 + len(value)
             self.longest = max(self.longest, len(value))
+            if isinstance(value, dict):
+                self.text = max(self.text, *map(len, value), 0)
             for inner in value.values() if isinstance(value, dict) else value:
                 self.add(inner)
         else:
