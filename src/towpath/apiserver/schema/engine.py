@@ -6,10 +6,12 @@ one extension module, which is all that is loaded.
 
 import importlib.util
 import logging
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.machinery import PathFinder
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from towpath.spec._wire import Json
 
@@ -61,9 +63,21 @@ class Engine(Protocol):
     OptionalValue: "type[Optional]"
 
 
-@lru_cache(maxsize=1)
+_LOADING: Final = threading.Lock()
+"""The library must not be loaded twice in one process, nor by two threads at once."""
+
+
 def cel() -> Engine:
     """The engine. A function that fails is told by its caller, so that the library need not."""
+    with _LOADING:
+        return _loaded()
+
+
+@lru_cache(maxsize=1)
+def _loaded() -> Engine:
+    present = sys.modules.get("cel.cel")
+    if present is not None:
+        return cast(Engine, present)
     package = importlib.util.find_spec("cel")
     places = None if package is None else package.submodule_search_locations
     spec = PathFinder.find_spec("cel.cel", places) if places else None
