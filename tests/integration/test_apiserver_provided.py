@@ -48,6 +48,12 @@ async def test_ours_gives_way_without_a_conflict_and_stays_away(
     async with Store(tmp_path / "kube.sqlite") as store, serving(store) as http:
         ours = (await http.get(URL)).json()
         assert "properties" in ours["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        same = {key: ours[key] for key in ("apiVersion", "kind", "spec")}
+        same["metadata"] = {"name": NAME}
+        shared = await http.patch(
+            URL, params={"fieldManager": "kubectl"}, content=yaml.safe_dump(same), headers=APPLY
+        )
+        assert shared.status_code == 200
         assert (await apply(http, "kubectl")).status_code == 200
     async with Store(tmp_path / "kube.sqlite") as store, serving(store) as http:
         found = (await http.get(URL)).json()

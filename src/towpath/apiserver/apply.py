@@ -205,7 +205,13 @@ def _with(obj: JsonObject, entries: Sequence[_Entry]) -> JsonObject:
 
 
 def apply(
-    live: JsonObject, wanted: JsonObject, by: Manager, topology: Topology, *, force: bool
+    live: JsonObject,
+    wanted: JsonObject,
+    by: Manager,
+    topology: Topology,
+    *,
+    force: bool,
+    yielding: str = "",
 ) -> JsonObject:
     """The live object with a manager's wishes applied.
 
@@ -217,6 +223,7 @@ def apply(
         by: Who applies.
         topology: How the kind's lists and maps merge.
         force: Take over fields that others manage.
+        yielding: A manager whose fields may be taken over all the same.
 
     Raises:
         ConflictError: others manage a field with another value, and ``force`` is not set.
@@ -230,8 +237,11 @@ def apply(
     mine = next((e for e in entries if e.same(by, "Apply")), None)
     others = [e for e in entries if e is not mine]
     contested = _contested(flatten(live, topology), wishes, others)
-    if contested and not force:
-        raise failures.apply_conflict([(label(path), entry.manager) for entry, path in contested])
+    conflicts = [
+        (label(path), e.manager) for e, path in contested if e.raw.get("manager") != yielding
+    ]
+    if conflicts and not force:
+        raise failures.apply_conflict(conflicts)
     lost = frozenset(path for _, path in contested)
     others = [_Entry(e.raw, e.fields - lost) for e in others]
     merged = merge(live, wanted, topology)

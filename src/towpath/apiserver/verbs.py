@@ -341,9 +341,9 @@ class Verbs:
             else:
                 old = before.object()
                 live = intake.converted(resource, old)
-                yielding = resource.key == DEFINITION.key and definitions.provided(old)
-                force = options.force or yielding
-                merge = partial(apply, live, wanted, by, topology, force=force)
+                yielding = definitions.PROVIDER if resource.key == DEFINITION.key else ""
+                merge = partial(apply, live, wanted, by, topology, force=options.force)
+                merge = partial(merge, yielding=yielding)
                 new = await _beside(size, merge)
                 new = await _beside(size, partial(self._grown, resource, old, new, subresource))
                 outcome = await self._replace(resource, before, old, new, options)
