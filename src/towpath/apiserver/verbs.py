@@ -342,8 +342,9 @@ class Verbs:
                 old = before.object()
                 live = intake.converted(resource, old)
                 yielding = definitions.PROVIDER if resource.key == DEFINITION.key else ""
-                merge = partial(apply, live, wanted, by, topology, force=options.force)
-                merge = partial(merge, yielding=yielding)
+                merge = partial(
+                    apply, live, wanted, by, topology, force=options.force, yielding=yielding
+                )
                 new = await _beside(size, merge)
                 new = await _beside(size, partial(self._grown, resource, old, new, subresource))
                 outcome = await self._replace(resource, before, old, new, options)

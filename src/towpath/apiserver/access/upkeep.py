@@ -76,8 +76,15 @@ class Upkeep:
             await self._verbs.create(resource, "", wanted, _BY)
             return
         new = defaults.completed(stored.object(), wanted)
-        if new is not None:
+        if new is None:
+            return
+        try:
             await self._verbs.change(resource, address, lambda _: new, _BY)
+        except (
+            TowpathError
+        ) as error:  # what others made of it must not keep the server from starting
+            about = fields(role=address.name, error=error.message)
+            log.warning("failed to complete a default role", extra=about)
 
     async def _gather(self) -> int:
         """Write what gathering roles lack; the revision that was looked at."""
