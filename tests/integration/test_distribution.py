@@ -356,12 +356,13 @@ async def test_a_client_that_goes_away_can_go_on(http: httpx2.AsyncClient, tmp_p
     host, port = http.base_url.host, http.base_url.port
     assert port is not None
     async with await anyio.connect_tcp(host, port) as stream:
-        head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
-        await stream.send(head.encode() + DATA[:4])
-        (upload,) = unfinished(tmp_path)
+        head = f"PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n"
+        await stream.send(f"{head}Expect: 100-continue\r\n\r\n".encode())
         with anyio.fail_after(15):  # until the server is at it
-            while (await http.patch(location)).status_code != 409:
-                await anyio.sleep(0.01)
+            assert (await stream.receive()).startswith(b"HTTP/1.1 100 ")
+        assert (await http.patch(location)).status_code == 409
+        await stream.send(DATA[:4])
+        (upload,) = unfinished(tmp_path)
 
     with anyio.fail_after(15):  # until it has noticed
         while (await http.patch(location)).status_code == 409:
