@@ -20,6 +20,7 @@ from towpath import web
 from towpath.errors import InvalidError, Reason
 from towpath.registry import health, paging, store
 from towpath.registry.database import Database
+from towpath.registry.events import Stamp
 from towpath.registry.kinds import (
     ARTIFACTS,
     INFERENCE_SERVICE,
@@ -171,7 +172,7 @@ class _Surface:
             fields = accept(kind, body, kind.creatable, lenient=lenient)
             require(kind, fields)
             return _entity(
-                await self.database.write(lambda tx: store.create(tx, kind, fields, _now())), 201
+                await self.database.write(lambda tx: store.create(tx, kind, fields, _stamp())), 201
             )
 
         return handler
@@ -186,7 +187,7 @@ class _Surface:
                 record = store.get(tx, kinds, ident, lock=True)
                 _check_type(record.kind, body, must=polymorphic)
                 fields = accept(record.kind, body, record.kind.updatable, lenient=polymorphic)
-                return store.update_record(tx, record, fields, _now())
+                return store.update_record(tx, record, fields, _stamp())
 
             return _entity(await self.database.write(work))
 
@@ -209,7 +210,7 @@ class _Surface:
         require(kind, fields)
         fields["servingEnvironmentId"] = str(_path_id(request, (SERVING_ENVIRONMENT,)))
         return _entity(
-            await self.database.write(lambda tx: store.create(tx, kind, fields, _now())), 201
+            await self.database.write(lambda tx: store.create(tx, kind, fields, _stamp())), 201
         )
 
     async def create_or_update_version(self, request: Request) -> Response:
@@ -222,13 +223,13 @@ class _Surface:
         def work(tx: Connection) -> Record:
             store.get(tx, (REGISTERED_MODEL,), model)
             if "id" not in fields:
-                return store.create(tx, kind, _only(fields, kind.creatable), _now())
+                return store.create(tx, kind, _only(fields, kind.creatable), _stamp())
             version = store.get(tx, (kind,), identifier(fields["id"], kind.title), lock=True)
             if version.parent != model:
                 raise bad_request(
                     f"model version {version.id} does not belong to registered model {model}"
                 )
-            return store.update_record(tx, version, _only(fields, kind.updatable), _now())
+            return store.update_record(tx, version, _only(fields, kind.updatable), _stamp())
 
         return _entity(await self.database.write(work), 201)
 
@@ -242,10 +243,10 @@ class _Surface:
             store.get(tx, (MODEL_VERSION,), version)
             if "id" not in fields:
                 new = _only(fields, kind.creatable)
-                return store.create(tx, kind, new, _now(), under=version)
+                return store.create(tx, kind, new, _stamp(), under=version)
             artifact = store.get(tx, ARTIFACTS, identifier(fields["id"], "artifact"), lock=True)
             _check_type(artifact.kind, body, must=True)
-            changed = store.update_record(tx, artifact, _only(fields, kind.updatable), _now())
+            changed = store.update_record(tx, artifact, _only(fields, kind.updatable), _stamp())
             store.attach(tx, artifact.id, version)
             return changed
 
@@ -256,8 +257,8 @@ class _Surface:
         return decode(await web.body(request, self.knobs.body_bytes))
 
 
-def _now() -> int:
-    return time.time_ns() // 1_000_000
+def _stamp() -> Stamp:
+    return Stamp(time.time_ns() // 1_000_000)
 
 
 def _check_media_type(request: Request) -> None:

@@ -24,10 +24,13 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from towpath.errors import ConflictError, NotFoundError, Reason
+from towpath.registry import events
+from towpath.registry.events import Stamp
 from towpath.registry.kinds import MODEL_VERSION, REGISTERED_MODEL, Kind, Kinds, title_of
 from towpath.registry.paging import Paging
 from towpath.registry.records import (
     Record,
+    document,
     drafted,
     identifier,
     kind_named,
@@ -79,7 +82,7 @@ def get(tx: Connection, kinds: Kinds, ident: int, *, lock: bool = False) -> Reco
 
 
 def create(
-    tx: Connection, kind: Kind, fields: JsonObject, now: int, *, under: int | None = None
+    tx: Connection, kind: Kind, fields: JsonObject, stamp: Stamp, *, under: int | None = None
 ) -> Record:
     """Store a new entity.
 
@@ -87,7 +90,7 @@ def create(
         tx: The transaction.
         kind: Its kind.
         fields: Accepted fields.
-        now: Milliseconds since the epoch.
+        stamp: Who, and when.
         under: Id of the context an artifact is made in; other kinds name their parent themselves.
 
     Raises:
@@ -100,7 +103,7 @@ def create(
         field, parent_kind = kind.parent
         parent = get(tx, (parent_kind,), identifier(fields[field], parent_kind.title)).id
     fields = _referenced(tx, kind, fields)
-    draft = drafted(kind, fields, now, parent=parent, spare=str(uuid.uuid4()))
+    draft = drafted(kind, fields, stamp.at, parent=parent, spare=str(uuid.uuid4()))
     table = TABLES[kind.place]
     try:
         result = tx.execute(
@@ -114,17 +117,18 @@ def create(
     _index(tx, record)
     if under is not None and kind.place == "artifact":
         tx.execute(insert(ATTRIBUTION).values(context_id=under, artifact_id=record.id))
+    events.record(tx, stamp, "create", record.kind, None, document(record))
     return record
 
 
-def update_record(tx: Connection, record: Record, fields: JsonObject, now: int) -> Record:
+def update_record(tx: Connection, record: Record, fields: JsonObject, stamp: Stamp) -> Record:
     """Store an update of an entity that was read with a lock.
 
     Raises:
         NotFoundError: a context it names is not there.
         ConflictError: its new external id is taken.
     """
-    new = merged(record, _referenced(tx, record.kind, fields), now)
+    new = merged(record, _referenced(tx, record.kind, fields), stamp.at)
     table = TABLES[record.kind.place]
     try:
         tx.execute(update(table).where(table.c.id == record.id).values(**_columns(new)))
@@ -134,6 +138,7 @@ def update_record(tx: Connection, record: Record, fields: JsonObject, now: int) 
         properties = PROPERTIES[record.kind.place]
         tx.execute(delete(properties).where(properties.c.owner_id == record.id))
         _index(tx, new)
+    events.record(tx, stamp, "update", record.kind, document(record), document(new))
     return new
 
 

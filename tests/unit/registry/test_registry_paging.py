@@ -29,7 +29,7 @@ def book() -> Iterator[Connection]:
 
 
 def add(tx: Connection, name: str, now: int) -> int:
-    return store.create(tx, REGISTERED_MODEL, {"name": name}, now).id
+    return store.create(tx, REGISTERED_MODEL, {"name": name}, Stamp(now)).id
 
 
 def walk(tx: Connection, query: dict[str, str], between: list[list[int]]) -> list[int]:
