@@ -11,6 +11,7 @@ from sqlalchemy import Connection, create_engine
 
 from towpath.errors import InvalidError
 from towpath.registry import paging, store
+from towpath.registry.events import Stamp
 from towpath.registry.kinds import REGISTERED_MODEL
 from towpath.registry.store import Filter
 from towpath.registry.tables import METADATA
@@ -80,7 +81,7 @@ def test_an_update_of_what_was_seen_hides_nothing_that_was_not() -> None:
         asked = paging.parse({"pageSize": "2", "orderBy": "LAST_UPDATE_TIME"}, 1000)
         first, more = store.page(tx, (REGISTERED_MODEL,), Filter(), asked)
         assert more is not None
-        store.update_record(tx, first[0], {"description": "new"}, 5000)
+        store.update_record(tx, first[0], {"description": "new"}, Stamp(5000))
         rest = paging.Paging(size=10, order="LAST_UPDATE_TIME", after=more)
         second, _ = store.page(tx, (REGISTERED_MODEL,), Filter(), rest)
 
