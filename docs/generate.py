@@ -25,7 +25,7 @@ def commands() -> str:
 
 def _names(group: typer.Typer) -> list[tuple[str, ...]]:
     """Every command, as the words that call it."""
-    names = [(str(command.name),) for command in group.registered_commands]
+    names = [(str(c.name),) for c in group.registered_commands if not c.hidden]
     for inner in group.registered_groups:
         if inner.typer_instance is not None:
             own = (str(inner.name),)
@@ -63,7 +63,7 @@ def knobs() -> str:
 def _field_docs(cls: type) -> dict[str, str]:
     body = ast.parse(inspect.getsource(cls)).body[0]
     assert isinstance(body, ast.ClassDef)
-    docs = {}
+    docs = _field_docs(cls.__base__) if dataclasses.is_dataclass(cls.__base__) else {}
     for field, doc in zip(body.body, body.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr):
             assert isinstance(field.target, ast.Name)

@@ -17,6 +17,7 @@ __all__ = [
     "Distribution",
     "Edge",
     "Gitops",
+    "Issuer",
     "Registry",
     "Serve",
     "Settings",
@@ -24,18 +25,9 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Api:
-    """The embedded Kubernetes API."""
+class Issuer:
+    """An OpenID Connect issuer whose users may call."""
 
-    body_bytes: int = 3 * 1024 * 1024
-    """Largest request body; the limit of the real API server."""
-    history: int = 10_000
-    """Changes kept for watches that resume; an hour of a busy fleet, a few MB of SQLite."""
-    issuer: str = "https://kubernetes.default.svc.cluster.local"
-    """Who signs ServiceAccount tokens, and whom they are for unless they say so; as most clusters
-    have it."""
-    token_seconds: int = 2**32
-    """Longest life of a ServiceAccount token; one asked for longer is cut. The API's own bound."""
     oidc_issuer: str = ""
     """URL of an OpenID Connect issuer whose users may call (`https` only); empty for none."""
     oidc_audience: str = ""
@@ -54,6 +46,21 @@ class Api:
     """PEM file of authorities for the issuer's certificate; empty for the machine's."""
     oidc_algorithms: str = "RS256"
     """What its tokens may be signed with, separated by commas: RS, ES, PS with 256, 384, 512."""
+
+
+@dataclass(frozen=True)
+class Api(Issuer):
+    """The embedded Kubernetes API."""
+
+    body_bytes: int = 3 * 1024 * 1024
+    """Largest request body; the limit of the real API server."""
+    history: int = 10_000
+    """Changes kept for watches that resume; an hour of a busy fleet, a few MB of SQLite."""
+    issuer: str = "https://kubernetes.default.svc.cluster.local"
+    """Who signs ServiceAccount tokens, and whom they are for unless they say so; as most clusters
+    have it."""
+    token_seconds: int = 2**32
+    """Longest life of a ServiceAccount token; one asked for longer is cut. The API's own bound."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +84,32 @@ class Distribution:
 
 
 @dataclass(frozen=True)
-class Registry:
+class Registry(Issuer):
     """The model registry."""
 
     body_bytes: int = 16 * 1024 * 1024
     """Largest request body: a readme of several MB with its metadata fits."""
     page: int = 1000
     """Most entities in one page; a larger pageSize is answered with this many."""
+    readers: str = "system:authenticated"
+    """Users and groups that may read, separated by commas. `system:authenticated` is whoever has a
+    token that is known, `system:unauthenticated` everybody."""
+    writers: str = "registry-writers"
+    """Users and groups that may read and write: a token alone gives no right to change anything."""
+    admins: str = "registry-admins"
+    """Users and groups that may do everything: delete, import and export as well."""
+    allow_delete: bool = False
+    """Whether archived entities may be deleted: upstream knows no way to lose a record."""
+    import_bytes: int = 8 * 1024 * 1024 * 1024
+    """Largest file that an import accepts: a million versions with their history are about 2 GB."""
+    token_audience: str = ""
+    """Whom tokens that Kubernetes reviews must be for; empty for its API's own audience."""
+    cors_origins: str = ""
+    """Web origins whose pages may call, besides those that may anyway, separated by commas."""
+    access_log: bool = True
+    """Whether each request of `towpath registry serve` is a line in its log."""
+    connect_seconds: float = 300.0
+    """Time that the database has to be there at the start; upstream tries for as long."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +185,10 @@ class Settings:
 _SLICES = frozenset(f.name for f in fields(Settings))
 
 
+_KINDS = {int: "a whole number above 0", float: "a number above 0", bool: "true or false"}
+_SWITCH = {"true": True, "1": True, "false": False, "0": False}
+
+
 def _read(known: Any, name: str, knobs: Mapping[str, Any], origin: str) -> dict[str, Any]:
     found = {}
     for knob, value in knobs.items():
@@ -171,7 +201,7 @@ def _read(known: Any, name: str, knobs: Mapping[str, Any], origin: str) -> dict[
         wanted = type(default)
         read = value if value == default == "" else _value(wanted, value)
         if read is None:
-            kind = {int: "a whole number above 0", float: "a number above 0"}.get(wanted, "a text")
+            kind = _KINDS.get(wanted, "a text")
             raise InvalidError(f"{origin}: {name}.{knob} is {value!r}, not {kind}")
         found[knob] = read
     return found
@@ -181,6 +211,8 @@ def _value(wanted: type, value: Any) -> Any:
     """A value as its field's type; None for what it cannot be."""
     if wanted is str:
         return value if isinstance(value, str) and value else None
+    if wanted is bool:
+        return value if isinstance(value, bool) else _SWITCH.get(str(value).lower())
     fits = isinstance(value, str | int) or (wanted is float and isinstance(value, float))
     try:
         number = wanted(value) if fits and not isinstance(value, bool) else 0

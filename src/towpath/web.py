@@ -258,8 +258,15 @@ def _too_large(limit: int) -> InvalidError:
     )
 
 
-def listen(host: str, port: int, *, flag: str = "--port") -> socket.socket:
+def listen(host: str, port: int, *, flag: str = "--port", shared: bool = False) -> socket.socket:
     """A listening TCP socket; port 0 asks for any free one.
+
+    Args:
+        host: Address of this machine.
+        port: Of it.
+        flag: What changes the port, for the message.
+        shared: Whether other processes of this user may listen there too; Linux deals the
+            connections out among them.
 
     Raises:
         ConflictError: the port is taken; the message names it and the flag that changes it.
@@ -270,6 +277,8 @@ def listen(host: str, port: int, *, flag: str = "--port") -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port))
         sock.listen(1024)
     except PermissionError as exc:

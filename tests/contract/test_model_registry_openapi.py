@@ -106,8 +106,8 @@ def document(shared: Path) -> Document:
 
 
 @pytest.fixture
-async def http(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
-    database = open_database(f"sqlite:///{tmp_path}/registry.db")
+async def http(registry_url: str) -> AsyncIterator[httpx2.AsyncClient]:
+    database = open_database(registry_url)
     sock = web.listen("127.0.0.1", 0)
     async with anyio.create_task_group() as tasks:
         await tasks.start(partial(web.serve, app(database, Registry()), sock, drain=1))
@@ -196,6 +196,68 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/serving_environments/4/inference_services", {}),
     ("GET", "/inference_services/5/model", {}),
     ("GET", "/inference_services/5/version", {}),
+    ("POST", "/experiments", {**COMMON, "name": "e", "owner": "o"}),
+    (
+        "POST",
+        "/experiment_runs",
+        {
+            **COMMON,
+            "experimentId": "7",
+            "name": "r",
+            "status": "SCHEDULED",
+            "startTimeSinceEpoch": "1",
+            "endTimeSinceEpoch": "2",
+        },
+    ),
+    ("POST", "/experiments/7/experiment_runs", {"experimentId": "7"}),
+    (
+        "POST",
+        "/experiment_runs/8/artifacts",
+        {
+            **COMMON,
+            "artifactType": "metric",
+            "name": "acc",
+            "value": 0.5,
+            "timestamp": "1",
+            "step": 2**40,
+        },
+    ),
+    (
+        "POST",
+        "/experiment_runs/8/artifacts",
+        {"artifactType": "parameter", "value": "1", "parameterType": "number"},
+    ),
+    (
+        "POST",
+        "/experiment_runs/8/artifacts",
+        {
+            "artifactType": "dataset-artifact",
+            "uri": "u",
+            "digest": "d",
+            "sourceType": "s3",
+            "source": "s",
+            "schema": "{}",
+            "profile": "p",
+        },
+    ),
+    ("POST", "/model_versions/2/artifacts", {"artifactType": "metric", "name": "m", "value": -1}),
+    ("POST", "/inference_services/5/serves", {**COMMON, "modelVersionId": "2"}),
+    ("PATCH", "/experiments/7", {"state": "ARCHIVED"}),
+    ("PATCH", "/experiment_runs/8", {"status": "FINISHED"}),
+    ("GET", "/experiments", {}),
+    ("GET", "/experiment_runs", {}),
+    ("GET", "/experiments/7", {}),
+    ("GET", "/experiment_runs/8", {}),
+    ("GET", "/experiment?name=e", {}),
+    ("GET", "/experiment_run?name=r&parentResourceId=7", {}),
+    ("GET", "/experiments/7/experiment_runs", {}),
+    ("GET", "/experiments/99/experiment_runs", {}),
+    ("GET", "/experiment_runs/8/artifacts", {}),
+    ("GET", "/experiment_runs/8/metric_history", {}),
+    ("GET", "/experiment_runs/99/metric_history", {}),
+    ("GET", "/experiment_runs/metric_history?name=acc&stepIds=1,2", {}),
+    ("GET", "/inference_services/5/serves", {}),
+    ("GET", "/artifacts?artifactType=metric&filterQuery=value%20%3E%200", {}),
     ("GET", "/registered_models/99", {}),
     ("GET", "/artifacts/99", {}),
     ("GET", "/artifacts?artifactType=x", {}),
@@ -276,6 +338,12 @@ SHAPES = [
     spec.DocArtifact,
     spec.ServingEnvironment,
     spec.InferenceService,
+    spec.DataSet,
+    spec.Metric,
+    spec.Parameter,
+    spec.ServeModel,
+    spec.Experiment,
+    spec.ExperimentRun,
     *get_args(get_args(spec.MetadataValue)[0]),
 ]
 
@@ -287,6 +355,16 @@ def test_wire_types_have_the_documents_fields(document: Document, shape: Any) ->
     )
 
 
-@pytest.mark.parametrize("name", ["RegisteredModelState", "ArtifactState", "InferenceServiceState"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RegisteredModelState",
+        "ArtifactState",
+        "InferenceServiceState",
+        "ExecutionState",
+        "ExperimentRunStatus",
+        "ParameterType",
+    ],
+)
 def test_enums_have_the_documents_values(document: Document, name: str) -> None:
     assert list(get_args(getattr(spec, name))) == document.schemas[name]["enum"]

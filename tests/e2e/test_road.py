@@ -100,6 +100,30 @@ def test_the_registry_tells_the_chain(shipped: Any, platform: RunningPlatform) -
     assert digest == shipped["artifact"]["digest"]
 
 
+def test_the_registry_draws_the_chain(shipped: Any, platform: RunningPlatform) -> None:
+    base = f"{platform.home.url('registry')}/api/model_registry/v1alpha3"
+    ids = shipped["model"]
+    me, artifact = (
+        f"ModelVersion/{ids['modelVersionId']}",
+        f"ModelArtifact/{ids['modelArtifactId']}",
+    )
+    graph = httpx2.get(f"{base}/model_versions/{ids['modelVersionId']}/lineage").json()
+
+    edges = {(edge["from"], edge["relation"], edge["to"]) for edge in graph["edges"]}
+    image, digest = f"oci://{shipped['image']['ref']}", shipped["artifact"]["digest"]
+    assert edges >= {
+        (me, "partOf", f"RegisteredModel/{ids['registeredModelId']}"),
+        (me, "hasArtifact", artifact),
+        (me, "packagedAs", image),
+        (image, "builtFrom", artifact),
+        (me, "committedAs", f"commit:{shipped['revision']}"),
+        *((me, "deployedTo", f"cluster:{e['cluster']}") for e in shipped["endpoints"]),
+        *((me, "servedAt", f"{e['url']}/v2/models/fraud") for e in shipped["endpoints"]),
+    }
+    assert {(source, relation) for source, relation, _ in edges} >= {(artifact, "derivedFrom")}
+    assert digest in {node.get("digest") for node in graph["nodes"]}
+
+
 def test_kubectl_sees_it_on_the_edge_and_on_the_hub(
     shipped: Any, platform: RunningPlatform, kubectl: str
 ) -> None:
@@ -257,6 +281,13 @@ def test_a_cluster_by_name_and_a_second_version(platform: RunningPlatform, shipp
     row = [92.5, 8.1, 4.6, 0, 0, 0, 1]
     assert infer(one, "fraud", "transactions", row)["model_version"] == "2"
     assert infer(two, "fraud", "transactions", row)["model_version"] == "1"
+
+    base = f"{platform.home.url('registry')}/api/model_registry/v1alpha3"
+    links = httpx2.get(f"{base}/links", params={"relation": "servedAt"}).json()["items"]
+    served = {link["object"]: link["subject"] for link in links}
+    first, second = (d["model"]["modelVersionId"] for d in (shipped, done.json))
+    assert served[f"{one}/v2/models/fraud"] == f"ModelVersion/{second}"
+    assert served[f"{two}/v2/models/fraud"] == f"ModelVersion/{first}"
 
 
 def test_other_bytes_need_a_word(

@@ -7,7 +7,7 @@ lifeline, so nothing is left when it goes, however it goes.
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import yaml
 from starlette.types import ASGIApp
 
 from towpath import distribution, gitops, kube, web
+from towpath.app import registry
 from towpath.app.cluster import Cluster, running
 from towpath.app.home import HUB, REPOSITORY, Home
 from towpath.app.ports import HOST
@@ -29,8 +30,8 @@ from towpath.errors import NotFoundError, TowpathError, UnavailableError
 from towpath.files import write_atomic
 from towpath.kube import Writer
 from towpath.process import Children, Lifeline, Program
-from towpath.registry import api as registry
 from towpath.registry.database import Database, open_database
+from towpath.registry.doors import Doors, Role
 from towpath.settings import Settings
 from towpath.spec.argocd import APPLICATION
 from towpath.spec.kube import NAMESPACE, Object
@@ -134,14 +135,16 @@ class Platform:
         await gitops.create(home.path / "git", REPOSITORY)
         images = distribution.app(home.path / "images", settings.distribution)
         repositories = gitops.app(home.path / "git", self._may_push, self._pushed)
-        surfaces: dict[str, ASGIApp] = {
-            "registry": self._open(registry.app(database, settings.registry), web.kubeflow_error),
-            "distribution": self._open(images, web.oci_errors),
-            "git": repositories,
+        doors = Doors.of(settings.registry, anonymous=Role.admin, loopback=True)
+        account_book = registry.surface(database, settings.registry, doors, [self._tokens()])
+        surfaces: dict[str, tuple[ASGIApp, Callable[[], None] | None]] = {
+            "registry": (account_book.app, account_book.stop),
+            "distribution": (self._open(images, web.oci_errors), None),
+            "git": (repositories, None),
         }
-        for surface, application in surfaces.items():
+        for surface, (application, stop) in surfaces.items():
             sock = web.listen(HOST, home.ports.hub(surface), flag="--port-base")
-            await servers.start(partial(web.serve, application, sock, drain=2))
+            await servers.start(partial(web.serve, application, sock, drain=2, stopping=stop))
 
     def _open(self, application: ASGIApp, shape: web.Shape) -> ASGIApp:
         """Open on loopback, yet a wrong token is refused."""

@@ -34,9 +34,11 @@ from towpath.spec.kube import Object
 from towpath.spec.names import Digest, Revision, model_name, version_name
 from towpath.spec.registry import ModelArtifact, ModelVersion, RegisteredModel, Resource
 from towpath.spec.towpath import (
+    DEPLOYED_TO,
     DIGEST_PROPERTY,
     IMAGE_PROPERTY,
     REVISION_PROPERTY,
+    SERVED_AT,
     SIZE_PROPERTY,
     SOURCE_PROPERTY,
 )
@@ -112,6 +114,7 @@ class Road:
             say(await self._assign(shipment))
         with run("edge") as say:
             say(await self._serve(order, shipment))
+            await self._link(shipment)
 
     @contextmanager
     def _stage(
@@ -280,6 +283,16 @@ class Road:
             Lookout(self.hub, self.http), self.targets, self._wanted(shipment), order.patience
         )
         return ", ".join(endpoint.url for endpoint in shipment.endpoints)
+
+    async def _link(self, shipment: Shipment) -> None:
+        """Write the end of the chain into the account book: what runs where, and answers where."""
+        version = f"ModelVersion/{shipment.ids[1]}"
+        async with anyio.create_task_group() as calls:
+            for endpoint in shipment.endpoints:
+                cluster = f"cluster:{endpoint.cluster}"
+                answers = f"{endpoint.url}/v2/models/{endpoint.name}"
+                calls.start_soon(self.registry.link, version, DEPLOYED_TO, cluster)
+                calls.start_soon(self.registry.link_only, version, SERVED_AT, answers)
 
     def _wanted(self, shipment: Shipment) -> Desired:
         return Desired(

@@ -7,6 +7,8 @@ constant time. Tokens of an outside issuer: :mod:`towpath.auth.oidc`.
 
 from towpath.auth.guard import Admission, Guard, Rule, Several, refusal
 from towpath.auth.identity import ANONYMOUS, Authenticator, Identity, token_of
+from towpath.auth.outside import listed, outside
+from towpath.auth.tokenfile import tokens_in
 from towpath.auth.tokens import Tokens, new_token
 
 __all__ = [
@@ -18,7 +20,10 @@ __all__ = [
     "Rule",
     "Several",
     "Tokens",
+    "listed",
     "new_token",
+    "outside",
     "refusal",
     "token_of",
+    "tokens_in",
 ]

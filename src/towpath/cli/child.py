@@ -28,9 +28,11 @@ ROLES: Final = {
     "apiserver": "towpath.cli.alone",
     "cluster": "towpath.app.cluster",
     "gateway": "towpath.app.gateway",
+    "registry": "towpath.cli.ledger",
+    "registry-worker": "towpath.cli.ledger",
     "runtime": "towpath.app.runtime",
 }
-COMMANDS: Final = frozenset({"apiserver"})
+COMMANDS: Final = frozenset({"apiserver", "registry"})
 """Roles with a person in front."""
 
 log = logging.getLogger(__name__)

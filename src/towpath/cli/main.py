@@ -51,9 +51,9 @@ def options(
 
 def register() -> None:
     """Hand every command to the command line."""
-    from towpath.cli import apiserver, demo, doctor, serve, settings, ship, status, up
+    from towpath.cli import apiserver, demo, doctor, registry, serve, settings, ship, status, up
 
-    for module in (up, ship, status, demo, doctor, serve, apiserver, settings):
+    for module in (up, ship, status, demo, doctor, serve, apiserver, registry, settings):
         module.add_to(cli)
 
 

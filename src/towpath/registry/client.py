@@ -5,6 +5,7 @@ meanwhile. Entities come and go as their wire types, so fields unknown here surv
 """
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -191,6 +192,24 @@ class Client:
         query = {"artifactType": "model-artifact"}
         return self._list(ModelArtifact, f"/model_versions/{version_id}/artifacts", query)
 
+    async def link(self, subject: str, relation: str, target: str) -> None:
+        """Say that an entity, as ``ModelVersion/12``, relates to another or to a URI; once.
+
+        Raises:
+            NotFoundError: there is no such entity, or this registry keeps no links.
+        """
+        told = {"subject": subject, "relation": relation, "object": target}
+        await self._call("POST", "/links", content=told)
+
+    async def link_only(self, subject: str, relation: str, target: str) -> None:
+        """Say so, and that no other entity relates to this target like that any more."""
+        await self.link(subject, relation, target)
+        query = {"relation": relation, "object": target}
+        for link in (await self._call("GET", "/links", query=query))["items"]:
+            if link["subject"] != subject:
+                with suppress(NotFoundError):  # somebody else was faster
+                    await self._call("DELETE", f"/links/{link['id']}")
+
     async def _find(self, shape: type[R], path: str, query: Mapping[str, str]) -> R | None:
         try:
             return self._read(shape, await self._call("GET", path, query=query))
@@ -273,6 +292,8 @@ class Client:
             body = orjson.loads(answer)
         except orjson.JSONDecodeError:
             body = None
+        if status == 204:
+            return {}
         if status < 300 and isinstance(body, dict):
             return body
         said = body.get("message") if isinstance(body, dict) else None

@@ -1,34 +1,41 @@
 """The database behind the registry: opened once, then one transaction per call.
 
-SQLAlchemy is used synchronously in worker threads, a bounded number of them. SQLite has one writer
-at a time, so its writers queue here, in order, instead of waiting on the file's lock; a commit is
-on the disk when it is answered (write-ahead log, ``synchronous=FULL``).
+SQLAlchemy is used synchronously in worker threads, a bounded number of them. Writes that
+wait for their turn share a transaction (:mod:`turns`). SQLite has one writer at a time, so its
+writers queue here, in order, instead of waiting on the file's lock; a commit is on the disk when it
+is answered (write-ahead log, ``synchronous=FULL``).
+
+What was answered is seen by whoever asks next, through any replica: there is one database, and
+each statement sees all that was committed before it.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+import random
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
 
+import anyio
 import anyio.to_thread
-import orjson
 from anyio import CapacityLimiter
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    create_engine,
-    event,
-    insert,
-    inspect,
-    make_url,
-    select,
-)
+from sqlalchemy import Connection, Engine, QueuePool
 from sqlalchemy import exc as sql
-from sqlalchemy.pool import StaticPool
 
-from towpath.errors import InvalidError, Reason, UnavailableError
-from towpath.registry.tables import METADATA, SCHEMA, SCHEMA_VERSION
+from towpath.errors import TowpathError, UnavailableError
+from towpath.registry import migrations
+from towpath.registry.engines import (
+    WRITES,
+    connect,
+    in_memory,
+    name_of,
+    parse,
+    passing,
+    reach,
+    trouble,
+)
+from towpath.registry.tables import HEAD
+from towpath.registry.turns import Turns
 from towpath.telemetry import fields
 
 __all__ = ["Database", "open_database"]
@@ -38,61 +45,195 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 THREADS: Final = 8
-"""Calls under way at once: more only wait for each other on the few cores of one server."""
-LOCK_SECONDS: Final = 10
-"""How long SQLite waits for another process that writes to the file."""
-
-_WRITES = "towpath_writes"
-_DRIVERS: Final = {"postgresql": "psycopg[binary]", "mysql": "pymysql", "mariadb": "pymysql"}
+"""Calls under way at once, and connections kept: more only wait for each other on the few cores of
+one server. PostgreSQL admits 100 connections as it comes, which are those of a dozen servers."""
+GROUPS: Final = 2
+"""Groups of writes under way at once: one is at work here while the other waits for the database.
+SQLite has one writer."""
+TRIES: Final = 6
+"""How often a transaction is run when others get in its way."""
+OPEN_SECONDS: Final = 300
+"""How long a database that is not up yet is waited for; the upstream server's time."""
 
 
 class Database:
-    """An open registry database. From :func:`open_database`."""
+    """A registry's database. It is reached when it is opened; until then, calls end at once.
 
-    def __init__(self, engine: Engine, where: str) -> None:
-        self._engine = engine
-        self._writer = engine.execution_options(**{_WRITES: True})
-        self._where = where
-        lone = engine.dialect.name == "sqlite"
-        in_memory = isinstance(engine.pool, StaticPool)
-        self._writers = CapacityLimiter(1 if lone else THREADS)
-        self._readers = self._writers if in_memory or not lone else CapacityLimiter(THREADS)
+    Args:
+        url: A SQLAlchemy database URL, as ``sqlite:////path/registry.db``.
 
-    async def read(self, work: Callable[[Connection], T], *, abandon: bool = False) -> T:
-        """Do work that changes nothing, in one transaction, in a worker thread.
+    Raises:
+        InvalidError: the URL is none, or its driver is not installed.
+    """
 
-        Args:
-            work: Gets the transaction.
-            abandon: On cancellation leave the thread to end by itself instead of waiting for it.
+    def __init__(self, url: str) -> None:
+        self._url = parse(url)
+        self._name = name_of(self._url)
+        self._engine = connect(self._url, THREADS)
+        self._writer = self._engine.execution_options(**{WRITES: True})
+        self._reader = self._snapshot = self._engine
+        backend = self._url.get_backend_name()
+        if backend == "postgresql":  # saves BEGIN and COMMIT, two of three round trips
+            self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        if backend != "sqlite":
+            self._snapshot = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        self._brief: Engine | None = None
+        if backend == "sqlite" and not in_memory(self._url):
+            impatient = self._url.update_query_dict({"timeout": "0"})
+            self._brief = connect(impatient, 1)
+        self._told: list[Callable[[], None]] = []
+        self._open = False
+        lone = backend == "sqlite"
+        writers = CapacityLimiter(1 if lone else GROUPS)
+        self._turns = Turns(self._commit, writers)
+        self._longer = None if lone else CapacityLimiter(1)
+        readers = CapacityLimiter(THREADS - (1 if lone else GROUPS + 1))
+        self._readers = writers if in_memory(self._url) else readers
+
+    def open(self) -> None:
+        """Reach the database, and bring its tables up to date. Blocks.
 
         Raises:
-            UnavailableError: the database does not answer.
+            InvalidError: the database was written by a newer version, or is none of a registry.
+            UnavailableError: it does not answer.
         """
+        engine = self._engine if in_memory(self._url) else connect(self._url, 0)
+        try:
+            reach(engine, self._name)
+            migrations.migrate(engine, self._name)
+        except sql.DBAPIError as exc:
+            raise trouble(exc, self._name) from exc
+        finally:
+            if engine is not self._engine:
+                engine.dispose()
+        self._open = True
+        log.info("opened registry database", extra=fields(database=self._name, schema=HEAD))
+
+    async def open_patiently(self, seconds: float = OPEN_SECONDS) -> None:
+        """Reach the database, which may not be up yet. Calls meanwhile end at once.
+
+        Args:
+            seconds: How long it is waited for.
+
+        Raises:
+            InvalidError: as :meth:`open`.
+            UnavailableError: it did not answer in time; the last reason.
+        """
+        deadline = anyio.current_time() + seconds
+        pause = 0.25
+        while True:
+            try:
+                return await anyio.to_thread.run_sync(self.open, abandon_on_cancel=True)
+            except UnavailableError as exc:
+                if anyio.current_time() + pause > deadline:
+                    raise
+                log.warning("failed to open registry database", extra=fields(reason=exc.message))
+            await anyio.sleep(pause)
+            pause = min(2 * pause, 10)
+
+    async def read(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        abandon: bool = False,
+        snapshot: bool = False,
+        brief: bool = False,
+    ) -> T:
+        """Do work that changes nothing, in a worker thread. It may be run again.
+
+        Args:
+            work: Gets a connection. Each of its statements sees what was committed before it.
+            abandon: On cancellation leave the thread to end by itself instead of waiting for it.
+            snapshot: Let all statements see the same state, that of the first.
+            brief: It looks up one entity. SQLite does that in less time than a thread takes to
+                come and go, so it is done right here, unless something is in its way.
+
+        Raises:
+            UnavailableError: the database does not answer, or is not open yet.
+        """
+        if brief and self._brief is not None:
+            with contextlib.suppress(UnavailableError):
+                return self._transact(self._brief, work)
         return await anyio.to_thread.run_sync(
             self._transact,
-            self._engine,
+            self._snapshot if snapshot else self._reader,
             work,
             abandon_on_cancel=abandon,
             limiter=self._readers,
         )
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, long: bool = False) -> T:
         """Do work in one transaction, in a worker thread; when this returns, it is on the disk.
 
+        Args:
+            work: Gets the transaction, which others may share. It is run again, from the
+                beginning, when others got in its way; so it changes nothing but the database.
+            long: Let nobody wait for it, where the database has room for several writers.
+
         Raises:
-            UnavailableError: the database does not answer, or its disk is full.
+            UnavailableError: the database does not answer, or is not open yet, or its disk is full.
         """
-        return await anyio.to_thread.run_sync(
-            self._transact, self._writer, work, limiter=self._writers
-        )
+        if long and self._longer is not None:
+            done = await anyio.to_thread.run_sync(self._commit, work, limiter=self._longer)
+        else:
+            done = await self._turns.take(work)
+        for told in self._told:
+            told()
+        return done
+
+    def on_write(self, told: Callable[[], None]) -> None:
+        """Call somebody after every write, in the event loop."""
+        self._told.append(told)
+
+    def connections(self) -> tuple[int, int]:
+        """How many connections are in use, and how many there may be."""
+        pool = self._engine.pool
+        return (pool.checkedout(), pool.size()) if isinstance(pool, QueuePool) else (0, 1)
+
+    def _commit(self, work: Callable[[Connection], T]) -> T:
+        return self._transact(self._writer, work)
 
     def _transact(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        with _errors(self._where), engine.begin() as tx:
-            return work(tx)
+        if not self._open:
+            raise UnavailableError(
+                f"the registry database {self._name} is not open yet", retry_after=1
+            )
+        tries = 0
+        while True:
+            committing = False
+            try:
+                with engine.connect() as tx:
+                    whole = tx.begin()
+                    try:
+                        done = work(tx)
+                    except BaseException:
+                        with contextlib.suppress(sql.DBAPIError):  # it would hide the first one
+                            whole.rollback()
+                        raise
+                    committing = True
+                    whole.commit()
+                    return done
+            except sql.DBAPIError as exc:
+                tries += 1
+                if tries == TRIES or not passing(exc, committing=committing):
+                    raise self._told_as(exc, committing=committing) from exc
+            except sql.TimeoutError as exc:
+                raise trouble(exc, self._name) from exc
+            time.sleep(random.uniform(0, 0.005 * 2**tries))  # noqa: S311 - so that they part
+
+    def _told_as(self, exc: sql.DBAPIError, *, committing: bool) -> TowpathError:
+        if committing and exc.connection_invalidated:
+            return UnavailableError(
+                f"the registry database {self._name} was lost while it stored a change",
+                hint="Look whether the change is there before you try again.",
+            )
+        return trouble(exc, self._name)
 
     def close(self) -> None:
         """Close its connections."""
         self._engine.dispose()
+        if self._brief is not None:
+            self._brief.dispose()
 
 
 def open_database(url: str) -> Database:
@@ -106,109 +247,10 @@ def open_database(url: str) -> Database:
             newer version, or the file is no database.
         UnavailableError: the database does not answer.
     """
-    parsed = _parsed(url)
-    where = _where(parsed)
+    database = Database(url)
     try:
-        engine = _engine(parsed)
-    except (sql.NoSuchModuleError, ModuleNotFoundError) as exc:
-        package = _DRIVERS.get(parsed.get_backend_name())
-        raise InvalidError(
-            f"the driver of database {where} is not installed",
-            reason=Reason.MISSING_EXTRA,
-            hint=f"pip install '{package}'" if package else "Use sqlite, postgresql or mysql.",
-        ) from exc
-    try:
-        with _errors(where), engine.execution_options(**{_WRITES: True}).begin() as tx:
-            _prepare(tx, where)
+        database.open()
     except BaseException:
-        engine.dispose()
+        database.close()
         raise
-    log.info("opened registry database", extra=fields(database=where, schema=SCHEMA_VERSION))
-    return Database(engine, where)
-
-
-def schema_version(tx: Connection) -> int | None:
-    """The version of the tables that are there; nothing when there are none."""
-    if not inspect(tx).has_table(SCHEMA.name):
-        return None
-    found: int | None = tx.execute(select(SCHEMA.c.version)).scalar_one_or_none()
-    return found
-
-
-def _prepare(tx: Connection, where: str) -> None:
-    found = schema_version(tx)
-    if found is None:
-        METADATA.create_all(tx)
-        tx.execute(insert(SCHEMA).values(version=SCHEMA_VERSION))
-    elif found > SCHEMA_VERSION:
-        raise InvalidError(
-            f"the registry database {where} has version {found}, and this program knows versions "
-            f"up to {SCHEMA_VERSION}",
-            hint="Use the newer Towpath that wrote it.",
-        )
-
-
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except (sql.ArgumentError, ValueError) as exc:
-        raise InvalidError(
-            "the registry's database URL cannot be read",
-            hint="It looks like sqlite:////path/registry.db or postgresql+psycopg://host/name.",
-        ) from exc
-
-
-def _where(url: URL) -> str:
-    """A name for messages: no user, no password, no options."""
-    return f"{url.get_backend_name()}:{url.host or ''}/{url.database or ''}"
-
-
-def _engine(url: URL) -> Engine:
-    options: dict[str, Any] = {
-        "json_serializer": lambda value: orjson.dumps(value).decode(),
-        "json_deserializer": orjson.loads,
-    }
-    if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_size=THREADS, max_overflow=0, pool_pre_ping=True, **options)
-    options["connect_args"] = {"timeout": LOCK_SECONDS, "check_same_thread": False}
-    if url.database in (None, "", ":memory:"):
-        options["poolclass"] = StaticPool
-    else:
-        options["pool_size"] = THREADS + 1
-    engine = create_engine(url, **options)
-    event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _configure(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # transactions are begun below, not by the driver
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-@contextmanager
-def _errors(where: str) -> Iterator[None]:
-    try:
-        yield
-    except sql.DBAPIError as exc:
-        text = str(exc.orig).splitlines()[0] if exc.orig and str(exc.orig) else "no reason given"
-        if "file is not a database" in text:
-            raise InvalidError(f"{where} is not a registry database") from exc
-        full = "disk is full" in text or "No space left" in text
-        raise UnavailableError(
-            f"the registry database {where} does not answer: {text}",
-            reason=Reason.NO_SPACE if full else Reason.UNAVAILABLE,
-            hint="Make room on its disk." if full else "",
-        ) from exc
-    except sql.TimeoutError as exc:
-        raise UnavailableError(
-            f"the registry database {where} has no free connection", retry_after=1
-        ) from exc
+    return database

@@ -13,9 +13,11 @@ from starlette.routing import BaseRoute, Route
 
 from towpath.errors import TowpathError
 from towpath.registry import store
-from towpath.registry.database import Database, schema_version
+from towpath.registry.database import Database
 from towpath.registry.kinds import KINDS
+from towpath.registry.migrations import revision
 from towpath.registry.paging import Paging
+from towpath.registry.tables import HEAD
 from towpath.spec._wire import JsonObject
 
 __all__ = ["routes"]
@@ -57,20 +59,22 @@ def routes(database: Database) -> list[BaseRoute]:
 
 
 async def _checks(database: Database, *, listing: bool) -> dict[str, JsonObject]:
-    def look(tx: Connection) -> int | None:
-        found = schema_version(tx)
+    def look(tx: Connection) -> str | None:
+        found = revision(tx)
         if listing:
             for kind in KINDS.values():
                 store.page(tx, (kind,), store.Filter(), Paging(size=1))
         return found
 
-    version: int | None = None
+    found: str | None = None
     message = ""
     try:
         with anyio.fail_after(PATIENCE_SECONDS):
-            version = await database.read(look, abandon=True)
-        if version is None:
+            found = await database.read(look, abandon=True)
+        if found is None:
             message = "the database has no tables of the registry"
+        elif found != HEAD:
+            message = f"the database is of version {found.lstrip('0')}, not {HEAD.lstrip('0')}"
     except TowpathError as exc:
         message = exc.message
     except TimeoutError:
@@ -81,7 +85,7 @@ async def _checks(database: Database, *, listing: bool) -> dict[str, JsonObject]
             "Name": name,
             "Status": "fail" if message else "pass",
             "Message": message or "OK",
-            "Details": {"schema_version": version, "schema_dirty": bool(message)},
+            "Details": {"schema_version": found and int(found), "schema_dirty": bool(message)},
         }
         for name in names
     }

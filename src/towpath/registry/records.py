@@ -12,7 +12,7 @@ from typing import Final, cast
 import orjson
 from pydantic import ValidationError
 
-from towpath.errors import InvalidError, Reason
+from towpath.errors import ConflictError, InvalidError, Reason
 from towpath.registry import properties
 from towpath.registry.kinds import KINDS, Kind, Kinds
 from towpath.spec._wire import JsonObject
@@ -22,6 +22,8 @@ __all__ = [
     "Record",
     "accept",
     "bad_request",
+    "check_seen",
+    "check_type",
     "decode",
     "document",
     "drafted",
@@ -36,6 +38,9 @@ NAME_LENGTH: Final = 255
 EXTERNAL_ID_LENGTH: Final = 255
 
 _ID = re.compile(r"-?[0-9]{1,10}", re.ASCII)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,19}", re.ASCII)
+_RESERVED: Final = ("experiment_id", "experiment_run_id")
+"""Custom properties of artifacts under which upstream hides the fields of these names."""
 
 
 class MissingFieldError(InvalidError):
@@ -110,6 +115,28 @@ def kind_of_artifact(kinds: Kinds, artifact_type: object) -> Kind:
     raise bad_request(f"artifactType is {shown}", hint=f"Served here: {known}.")
 
 
+def check_type(kind: Kind, body: Mapping[str, object], *, must: bool) -> None:
+    """Check that a body does not give an artifact another type.
+
+    Args:
+        kind: The artifact's.
+        body: What was sent.
+        must: The body has to name the type.
+
+    Raises:
+        InvalidError: it names another, or none.
+    """
+    if kind.artifact_type is None or ("artifactType" not in body and not must):
+        return
+    sent = body.get("artifactType")
+    if sent != kind.artifact_type:
+        shown = sent[:40] if isinstance(sent, str) else "unknown"
+        raise bad_request(
+            f"cannot change artifact type from '{kind.artifact_type}' to '{shown}': artifact type "
+            "is immutable"
+        )
+
+
 def accept(
     kind: Kind, body: JsonObject, allowed: Collection[str], *, lenient: bool = False
 ) -> JsonObject:
@@ -140,21 +167,46 @@ def accept(
         raise bad_request(f"field '{path}': {first['msg']}") from exc
     fields = {field: getattr(shape, field) for field in known if known[field] is not None}
     if shape.customProperties is not None:
+        _check_reserved(kind, shape.customProperties)
         fields["customProperties"] = properties.accepted(shape.customProperties)
+    for field in kind.integers & fields.keys():
+        fields[field] = _integer(field, fields[field])
     if len(fields.get("externalId", "")) > EXTERNAL_ID_LENGTH:
         raise bad_request(f"externalId is longer than {EXTERNAL_ID_LENGTH} characters")
     return fields
+
+
+def _check_reserved(kind: Kind, custom: Collection[str]) -> None:
+    for name in _RESERVED:
+        if kind.place == "artifact" and name in custom:
+            raise bad_request(f"custom property '{name}' is reserved")
+
+
+def _integer(field: str, value: object) -> object:
+    """A 64-bit integer, as which its field holds it: a step is a number, a time is a text.
+
+    Raises:
+        InvalidError: it is none.
+    """
+    text = str(value)
+    if not _INTEGER.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
+        raise bad_request(f"field '{field}' is not a 64-bit integer")
+    return int(text) if field == "step" else str(int(text))
 
 
 def require(kind: Kind, fields: Mapping[str, object]) -> None:
     """Check that a create holds what it must.
 
     Raises:
-        MissingFieldError: a required field is absent or empty.
+        MissingFieldError: a field that the specification requires is absent or empty.
+        InvalidError: a field is absent without which clients cannot read the entity.
     """
     for field in kind.required:
         if not fields.get(field):
             raise MissingFieldError(f"required field '{field}' is zero value.")
+    for field in kind.told:
+        if field not in fields:
+            raise bad_request(f"{kind.title} {field} is required")
 
 
 def drafted(kind: Kind, fields: JsonObject, now: int, *, parent: int | None, spare: str) -> Record:
@@ -168,38 +220,74 @@ def drafted(kind: Kind, fields: JsonObject, now: int, *, parent: int | None, spa
         spare: Something unique: the name where none is given, the scope where there is no parent.
 
     Raises:
-        InvalidError: the name is too long.
+        InvalidError: the name is too long, a field that is never empty is, or a time is before
+            another.
     """
     name = cast(str, fields.get("name") or spare)
     owned = kind.parent is not None or kind.place != "context"
-    scope = (str(parent) if parent is not None else spare) if owned else ""
+    own = str(parent) if parent is not None and kind.unique else spare
     longest = NAME_LENGTH - (len(str(parent)) + 1 if parent is not None else 0)
     if len(name) > longest:
         raise bad_request(f"the name of this {kind.title} is longer than {longest} characters")
-    return Record(
+    record = Record(
         kind=kind,
         name=name,
-        scope=scope,
+        scope=own if owned else "",
         external_id=fields.get("externalId") or None,
         body={**kind.defaults, **_body(kind, fields)},
         created=now,
         updated=now,
         parent=parent if kind.parent else None,
     )
+    _check(record)
+    return record
 
 
 def merged(record: Record, fields: JsonObject, now: int) -> Record:
     """A record after an update: what is absent is kept, properties are replaced as a whole.
 
     The time of update grows strictly, even when the clock does not.
+
+    Raises:
+        InvalidError: a field that is never empty is emptied, or a time is before another.
     """
     external_id = fields["externalId"] or None if "externalId" in fields else record.external_id
-    return replace(
+    new = replace(
         record,
         body={**record.body, **_body(record.kind, fields)},
         external_id=external_id,
         updated=max(now, record.updated + 1),
     )
+    _check(new)
+    return new
+
+
+def _check(record: Record) -> None:
+    for field in record.kind.filled:
+        if record.body.get(field) == "":
+            raise bad_request(f"{record.kind.title} {field} is required")
+    first, second = record.kind.ordered or ("", "")
+    begin, end = record.body.get(first), record.body.get(second)
+    if begin is not None and end is not None and int(end) < int(begin):
+        raise bad_request(f"{second} is before {first}")
+
+
+def check_seen(record: Record, expected: int | None) -> None:
+    """Check that a caller who wants to change an entity has seen it as it is.
+
+    Args:
+        record: The entity, read with a lock.
+        expected: The time of update of what the caller has seen; None lets the last writer win.
+
+    Raises:
+        ConflictError: it has changed since (reason ``PreconditionFailed``).
+    """
+    if expected is not None and expected != record.updated:
+        raise ConflictError(
+            f"{record.kind.title} {record.id} is not as the header If-Match has it",
+            reason=Reason.PRECONDITION_FAILED,
+            hint="Read it again; its ETag is the one to send.",
+        )
 
 
 def _body(kind: Kind, fields: JsonObject) -> JsonObject:
@@ -212,12 +300,14 @@ def document(record: Record) -> JsonObject:
     found: JsonObject = {"id": str(record.id), "name": record.name}
     if record.external_id is not None:
         found["externalId"] = record.external_id
-    if record.kind.parent is not None:
+    if record.kind.parent is not None and record.kind.parent[0] in record.kind.fields:
         found[record.kind.parent[0]] = str(record.parent)
     if record.kind.artifact_type is not None:
         found["artifactType"] = record.kind.artifact_type
     found["customProperties"] = {}
     found |= record.body
+    for field in record.kind.inherited:
+        found.pop(field, None)
     found["createTimeSinceEpoch"] = str(record.created)
     found["lastUpdateTimeSinceEpoch"] = str(record.updated)
     return found

@@ -1,42 +1,49 @@
 """The operations of the account book, each within one transaction of its caller.
 
 Rules live in :mod:`records`; here they meet the tables. Statements per call are bounded: a list is
-one statement, whatever its length.
+one statement, with a filter two, whatever its length.
 """
 
 import uuid
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from itertools import islice
+from typing import Any, Final, cast
 
+import orjson
 from sqlalchemy import (
     Connection,
     CursorResult,
     Row,
-    Select,
-    Table,
-    and_,
-    delete,
-    insert,
-    or_,
-    select,
-    update,
 )
 from sqlalchemy.exc import IntegrityError
 
 from towpath.errors import ConflictError, NotFoundError, Reason
 from towpath.registry import events
+from towpath.registry.engines import taken
 from towpath.registry.events import Stamp
-from towpath.registry.kinds import MODEL_VERSION, REGISTERED_MODEL, Kind, Kinds, title_of
+from towpath.registry.filters import Expression, planned
+from towpath.registry.kinds import Kind, Kinds, title_of
 from towpath.registry.paging import Paging
 from towpath.registry.records import (
     Record,
+    check_seen,
     document,
     drafted,
     identifier,
     kind_named,
     merged,
 )
-from towpath.registry.tables import ATTRIBUTION, PROPERTIES, TABLES, property_rows
+from towpath.registry.statements import (
+    ATTACH,
+    ATTACHED,
+    STATEMENTS,
+    Order,
+    Shape,
+    chosen,
+    several,
+    whole,
+)
+from towpath.registry.tables import PROPERTIES, property_rows
 from towpath.spec._wire import JsonObject
 
 __all__ = [
@@ -46,22 +53,32 @@ __all__ = [
     "find",
     "get",
     "page",
-    "served_model",
-    "served_version",
+    "record_of",
+    "rows_of",
     "update_record",
 ]
+
+AT_ONCE: Final = 32
+"""Property rows written by one statement; databases limit what a statement may bind."""
+
+
+COLUMNS: Final = {"ID": "id", "CREATE_TIME": "created", "LAST_UPDATE_TIME": "updated"}
+"""Which column a list is in the order of."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which entities: by exact name or external id, and by the context they belong to."""
+    """Which entities: by exact name or external id, by the context they belong to, by a filter."""
 
     name: str | None = None
     external_id: str | None = None
     parent: int | None = None
+    expression: Expression | None = None
 
 
-def get(tx: Connection, kinds: Kinds, ident: int, *, lock: bool = False) -> Record:
+def get(
+    tx: Connection, kinds: Kinds, ident: int, *, lock: bool = False, keep: bool = False
+) -> Record:
     """One entity by its id.
 
     Args:
@@ -69,16 +86,18 @@ def get(tx: Connection, kinds: Kinds, ident: int, *, lock: bool = False) -> Reco
         kinds: What it may be.
         ident: Its id.
         lock: Keep others from changing it until the transaction ends.
+        keep: Keep others from deleting it until then.
 
     Raises:
         NotFoundError: none of these kinds has that id.
     """
-    table = _table(kinds)
-    statement = _of(kinds, table).where(table.c.id == ident)
-    row = tx.execute(statement.with_for_update() if lock else statement).one_or_none()
-    if row is None:
+    one = STATEMENTS[kinds[0].place]
+    statement = one.locked if lock else one.kept if keep else one.read
+    row = tx.execute(statement, {"ident": ident}).one_or_none()
+    found = None if row is None else record_of(row)
+    if found is None or found.kind not in kinds:
         raise _missing(f"no {title_of(kinds)} found for id {ident}")
-    return _record(row)
+    return found
 
 
 def create(
@@ -101,24 +120,55 @@ def create(
     parent = under
     if kind.parent is not None:
         field, parent_kind = kind.parent
-        parent = get(tx, (parent_kind,), identifier(fields[field], parent_kind.title)).id
+        parent = identifier(fields[field], parent_kind.title)
     fields = _referenced(tx, kind, fields)
     draft = drafted(kind, fields, stamp.at, parent=parent, spare=str(uuid.uuid4()))
-    table = TABLES[kind.place]
+    context = under if kind.place == "artifact" else None
+    if tx.dialect.name == "postgresql" and len(rows_of(draft)) <= AT_ONCE:
+        return _created_at_once(tx, draft, stamp, context)
+    if kind.parent is not None and parent is not None:
+        get(tx, (kind.parent[1],), parent)
     try:
-        result = tx.execute(
-            insert(table).values(
-                type=kind.type, scope=draft.scope, parent_id=draft.parent, **_columns(draft)
-            )
-        )
+        result = tx.execute(STATEMENTS[kind.place].insert, _row(draft))
     except IntegrityError as exc:
         raise _taken(draft, exc) from exc
     record = replace(draft, id=_new_id(result))
     _index(tx, record)
-    if under is not None and kind.place == "artifact":
-        tx.execute(insert(ATTRIBUTION).values(context_id=under, artifact_id=record.id))
+    if context is not None:
+        tx.execute(ATTACH, {"context_id": context, "artifact_id": record.id})
     events.record(tx, stamp, "create", record.kind, None, document(record))
     return record
+
+
+def _created_at_once(tx: Connection, draft: Record, stamp: Stamp, context: int | None) -> Record:
+    """As :func:`create`, in one statement."""
+    rows = rows_of(draft)
+    told = document(draft)
+    del told["id"]
+    values = {
+        **{f"new_{name}": value for name, value in _row(draft).items()},
+        **_numbered(rows),
+        "document": orjson.dumps(told)[1:].decode(),
+        "event_at": stamp.at,
+        "event_actor": stamp.actor,
+        "event_action": "create",
+        "event_kind": draft.kind.type,
+    }
+    if context is not None:
+        values["under"] = context
+    below = draft.kind.parent
+    if below is not None:
+        values["parent_type"] = below[1].type
+    statement = whole(
+        draft.kind.place, len(rows), below=below is not None, under=context is not None
+    )
+    try:
+        ident = tx.execute(statement, values).scalar_one_or_none()
+    except IntegrityError as exc:
+        raise _taken(draft, exc) from exc
+    if ident is None and below is not None:
+        raise _missing(f"no {below[1].title} found for id {draft.parent}")
+    return replace(draft, id=cast(int, ident))
 
 
 def update_record(tx: Connection, record: Record, fields: JsonObject, stamp: Stamp) -> Record:
@@ -126,17 +176,21 @@ def update_record(tx: Connection, record: Record, fields: JsonObject, stamp: Sta
 
     Raises:
         NotFoundError: a context it names is not there.
-        ConflictError: its new external id is taken.
+        ConflictError: its new external id is taken, or the caller has seen an older state of it
+            (reason ``PreconditionFailed``).
     """
+    check_seen(record, stamp.expected)
     new = merged(record, _referenced(tx, record.kind, fields), stamp.at)
-    table = TABLES[record.kind.place]
+    statements = STATEMENTS[record.kind.place]
+    changed = {"external_id": new.external_id, "updated": new.updated, "body": new.body}
     try:
-        tx.execute(update(table).where(table.c.id == record.id).values(**_columns(new)))
+        tx.execute(statements.update, {"row": record.id, **changed})
     except IntegrityError as exc:
         raise _taken(new, exc) from exc
-    if new.body != record.body:
-        properties = PROPERTIES[record.kind.place]
-        tx.execute(delete(properties).where(properties.c.owner_id == record.id))
+    if rows_of(replace(new, updated=record.updated)) == rows_of(record):
+        tx.execute(statements.touch, {"row": record.id, "updated": new.updated})
+    else:
+        tx.execute(statements.forget, {"row": record.id})
         _index(tx, new)
     events.record(tx, stamp, "update", record.kind, document(record), document(new))
     return new
@@ -145,9 +199,8 @@ def update_record(tx: Connection, record: Record, fields: JsonObject, stamp: Sta
 def attach(tx: Connection, artifact: int, context: int) -> None:
     """Let an artifact belong to a context, if it does not yet."""
     link = {"context_id": context, "artifact_id": artifact}
-    known = select(ATTRIBUTION).filter_by(**link)
-    if tx.execute(known).one_or_none() is None:
-        tx.execute(insert(ATTRIBUTION).values(**link))
+    if tx.execute(ATTACHED, link).one_or_none() is None:
+        tx.execute(ATTACH, link)
 
 
 def find(tx: Connection, kinds: Kinds, wanted: Filter) -> Record:
@@ -156,100 +209,58 @@ def find(tx: Connection, kinds: Kinds, wanted: Filter) -> Record:
     Raises:
         NotFoundError: none fits, or several do.
     """
-    rows = tx.execute(_filtered(kinds, wanted).limit(2)).all()
+    shape, values = _asked(kinds, wanted)
+    rows = tx.execute(chosen(kinds, shape), {**values, "size": 2}).all()
     if len(rows) != 1:
         found = "multiple" if rows else "no"
         by = f"name {wanted.name}" if wanted.name else f"externalId {wanted.external_id}"
         raise _missing(f"{found} {title_of(kinds)}s found for {by}")
-    return _record(rows[0])
+    return record_of(rows[0])
 
 
 def page(
     tx: Connection, kinds: Kinds, wanted: Filter, paging: Paging
 ) -> tuple[list[Record], tuple[int, int] | None]:
-    """One page of what fits, and the place after it when there is more. One statement."""
-    table = _table(kinds)
-    column = {
-        "ID": table.c.id,
-        "CREATE_TIME": table.c.created,
-        "LAST_UPDATE_TIME": table.c.updated,
-    }[paging.order]
-    statement = _filtered(kinds, wanted)
-    if paging.after is not None:
-        value, ident = paging.after
-        if paging.descending:
-            beyond = and_(column <= value, or_(column < value, table.c.id < ident))
-        else:
-            beyond = and_(column >= value, or_(column > value, table.c.id > ident))
-        statement = statement.where(beyond)
-    if paging.descending:
-        statement = statement.order_by(column.desc(), table.c.id.desc())
-    else:
-        statement = statement.order_by(column, table.c.id)
-    rows = tx.execute(statement.limit(paging.size + 1)).all()
-    kept = rows[: paging.size]
-    more = (getattr(kept[-1], column.name), kept[-1].id) if len(rows) > len(kept) else None
-    return [_record(row) for row in kept], more
+    """One page of what fits, and the place after it when there is more.
 
-
-def served_version(tx: Connection, service: Record) -> Record:
-    """The version that an inference service serves: the one it names, or its model's latest.
-
-    Raises:
-        NotFoundError: it names none and the model has none.
+    One statement, and one more that counts where a filter leaves a choice of ways.
     """
-    named = service.body.get("modelVersionId")
-    if named:
-        return get(tx, (MODEL_VERSION,), int(named))
-    model = int(service.body["registeredModelId"])
-    latest = Paging(size=1, order="CREATE_TIME", descending=True)
-    found, _ = page(tx, (MODEL_VERSION,), Filter(parent=model), latest)
-    if not found:
-        raise _missing(f"no model version found for registered model {model}")
-    return found[0]
+    shape, values = _asked(kinds, wanted)
+    values["size"] = paging.size + 1
+    if paging.after is not None:
+        values["value"], values["after"] = paging.after
+    column = COLUMNS[paging.order]
+    order = Order(column, paging.descending, paging.after is not None)
+    if wanted.expression is None:
+        statement = chosen(kinds, shape, order)
+    else:
+        statement = planned(tx, (kinds, shape, wanted.expression), values, order)
+    rows = tx.execute(statement, values).all()
+    kept = rows[: paging.size]
+    more = (getattr(kept[-1], column), kept[-1].id) if len(rows) > len(kept) else None
+    return [record_of(row) for row in kept], more
 
 
-def served_model(tx: Connection, service: Record) -> Record:
-    """The model that an inference service serves. Raises NotFoundError."""
-    return get(tx, (REGISTERED_MODEL,), int(service.body["registeredModelId"]))
-
-
-def _table(kinds: Kinds) -> Table:
-    return TABLES[kinds[0].place]
-
-
-def _of(kinds: Kinds, table: Table) -> Select[Any]:
-    if len(kinds) == 1:
-        return select(table).where(table.c.type == kinds[0].type)
-    return select(table).where(table.c.type.in_([kind.type for kind in kinds]))
-
-
-def _filtered(kinds: Kinds, wanted: Filter) -> Select[Any]:
-    table = _table(kinds)
-    statement = _of(kinds, table)
+def _asked(kinds: Kinds, wanted: Filter) -> tuple[Shape, dict[str, Any]]:
+    """What a list is asked for besides a filter: which parts, and their values."""
+    values: dict[str, Any] = {"parent": wanted.parent}
     if wanted.name is not None:
-        statement = statement.where(table.c.name == wanted.name)
-    elif wanted.external_id is not None:
-        statement = statement.where(table.c.external_id == wanted.external_id)
-    if wanted.parent is None:
-        return statement
-    if table is TABLES["artifact"]:
-        linked = statement.join(ATTRIBUTION, ATTRIBUTION.c.artifact_id == table.c.id)
-        return linked.where(ATTRIBUTION.c.context_id == wanted.parent)
-    return statement.where(table.c.parent_id == wanted.parent)
+        values |= {"name": wanted.name, "scope": _scope(kinds[0], wanted.parent)}
+    else:
+        values["external_id"] = wanted.external_id
+    values = {part: value for part, value in values.items() if value is not None}
+    return Shape(**dict.fromkeys(values, True)), values
 
 
-def _columns(record: Record) -> dict[str, Any]:
-    return {
-        "name": record.name,
-        "external_id": record.external_id,
-        "created": record.created,
-        "updated": record.updated,
-        "body": record.body,
-    }
+def _scope(kind: Kind, parent: int | None) -> str | None:
+    """The space that a name is unique in, where that is known: names are indexed by it."""
+    if kind.parent is None:
+        return "" if kind.place == "context" else None
+    return None if parent is None else str(parent)
 
 
-def _record(row: Row[Any]) -> Record:
+def record_of(row: Row[Any]) -> Record:
+    """The entity of a row of its table."""
     return Record(
         kind=kind_named(row.type),
         name=row.name,
@@ -263,18 +274,34 @@ def _record(row: Row[Any]) -> Record:
     )
 
 
-def _index(tx: Connection, record: Record) -> None:
-    searchable = {
-        field: record.body[field] for field in record.kind.searchable if field in record.body
+def rows_of(record: Record) -> list[Any]:
+    """The rows of its properties."""
+    owner = {
+        "owner_id": record.id,
+        "type": record.kind.type,
+        "created": record.created,
+        "updated": record.updated,
     }
-    rows = property_rows(record.id, record.body.get("customProperties", {}), searchable)
-    if rows:
-        tx.execute(insert(PROPERTIES[record.kind.place]), rows)
+    custom = record.body.get("customProperties", {})
+    return property_rows(owner, custom, record.kind.searched(record.body))
+
+
+def _index(tx: Connection, record: Record) -> None:
+    table = PROPERTIES[record.kind.place]
+    walk = iter(rows_of(record))
+    while some := list(islice(walk, AT_ONCE)):
+        tx.execute(several(table, len(some)), _numbered(some))
+
+
+def _numbered(rows: list[Any]) -> dict[str, Any]:
+    return {
+        f"{name}_{number}": value for number, row in enumerate(rows) for name, value in row.items()
+    }
 
 
 def _referenced(tx: Connection, kind: Kind, fields: JsonObject) -> JsonObject:
     found = {
-        field: str(get(tx, (target,), identifier(fields[field], target.title)).id)
+        field: str(get(tx, (target,), identifier(fields[field], target.title), keep=True).id)
         for field, target in kind.references.items()
         if field in fields
     }
@@ -292,8 +319,24 @@ def _missing(message: str) -> NotFoundError:
 
 
 def _taken(record: Record, exc: IntegrityError) -> ConflictError:
-    by_name = "external_id" not in str(exc.orig).partition("\n")[0]
-    by = f"name {record.name}" if by_name else f"externalId {record.external_id}"
+    """What a broken rule means; any other than of uniqueness is the database's matter."""
+    rule = taken(exc)
+    if rule is None:
+        raise exc
+    by = f"externalId {record.external_id}" if "external_id" in rule else f"name {record.name}"
     return ConflictError(
         f"{record.kind.title} with {by} already exists: conflict", reason=Reason.ALREADY_EXISTS
     )
+
+
+def _row(record: Record) -> dict[str, Any]:
+    return {
+        "type": record.kind.type,
+        "name": record.name,
+        "scope": record.scope,
+        "parent_id": record.parent,
+        "external_id": record.external_id,
+        "created": record.created,
+        "updated": record.updated,
+        "body": record.body,
+    }

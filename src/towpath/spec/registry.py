@@ -4,6 +4,7 @@ One class per entity carries every field of it; which of them a create or an upd
 rule of the registry, not a shape. Fields left out are ``None``, fields unknown here are kept.
 """
 
+import warnings
 from typing import Annotated, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
@@ -12,7 +13,12 @@ __all__ = [
     "PREFIXES",
     "SPEC_VERSION",
     "ArtifactState",
+    "DataSet",
     "DocArtifact",
+    "ExecutionState",
+    "Experiment",
+    "ExperimentRun",
+    "ExperimentRunStatus",
     "InferenceService",
     "InferenceServiceState",
     "MetadataBoolValue",
@@ -22,27 +28,39 @@ __all__ = [
     "MetadataStringValue",
     "MetadataStructValue",
     "MetadataValue",
+    "Metric",
     "ModelArtifact",
     "ModelVersion",
+    "Parameter",
+    "ParameterType",
     "RegisteredModel",
     "RegisteredModelState",
     "Resource",
+    "ServeModel",
     "ServingEnvironment",
 ]
 
 SPEC_VERSION: Final = "v1alpha3"
 
 PREFIXES: Final = ("/api/model_registry/v1alpha3", "/api/model_registry/v1")
-"""Both generations of the API; for the entities here they do not differ."""
+"""Both generations of the API. The second has no experiments, and steps of metrics as texts."""
 
 RegisteredModelState: TypeAlias = Literal["LIVE", "ARCHIVED"]
-"""Also the states of a ModelVersion."""
+"""Also the states of a ModelVersion, an Experiment and an ExperimentRun."""
 
 ArtifactState: TypeAlias = Literal[
     "UNKNOWN", "PENDING", "LIVE", "MARKED_FOR_DELETION", "DELETED", "ABANDONED", "REFERENCE"
 ]
 
 InferenceServiceState: TypeAlias = Literal["DEPLOYED", "UNDEPLOYED"]
+
+ExecutionState: TypeAlias = Literal[
+    "UNKNOWN", "NEW", "RUNNING", "COMPLETE", "FAILED", "CACHED", "CANCELED"
+]
+
+ExperimentRunStatus: TypeAlias = Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"]
+
+ParameterType: TypeAlias = Literal["string", "number", "boolean", "object"]
 
 
 class _Shape(BaseModel):
@@ -140,7 +158,6 @@ class ModelVersion(Resource):
 
 
 class _Artifact(Resource):
-    uri: str | None = None
     state: ArtifactState | None = None
     experimentId: str | None = None
     experimentRunId: str | None = None
@@ -150,6 +167,7 @@ class ModelArtifact(_Artifact):
     """Where the bytes of a version lie, and in which format."""
 
     artifactType: Literal["model-artifact"] = "model-artifact"
+    uri: str | None = None
     modelFormatName: str | None = None
     modelFormatVersion: str | None = None
     storageKey: str | None = None
@@ -166,6 +184,38 @@ class DocArtifact(_Artifact):
     """A document about a version."""
 
     artifactType: Literal["doc-artifact"] = "doc-artifact"
+    uri: str | None = None
+
+
+with warnings.catch_warnings(action="ignore"):  # DataSet.schema hides a deprecated method
+
+    class DataSet(_Artifact):
+        """Data that a model is trained or tested with."""
+
+        artifactType: Literal["dataset-artifact"] = "dataset-artifact"
+        uri: str | None = None
+        digest: str | None = None
+        sourceType: str | None = None
+        source: str | None = None
+        schema: str | None = None  # type: ignore[assignment] # see above
+        profile: str | None = None
+
+
+class Metric(_Artifact):
+    """A number measured by a run. ``step`` is a number in v1alpha3 and a text in v1."""
+
+    artifactType: Literal["metric"] = "metric"
+    value: FiniteFloat | None = None
+    timestamp: str | None = None
+    step: int | str | None = None
+
+
+class Parameter(_Artifact):
+    """A setting of a run."""
+
+    artifactType: Literal["parameter"] = "parameter"
+    value: str | None = None
+    parameterType: ParameterType | None = None
 
 
 class ServingEnvironment(Resource):
@@ -180,3 +230,28 @@ class InferenceService(Resource):
     modelVersionId: str | None = None
     runtime: str | None = None
     desiredState: InferenceServiceState | None = None
+
+
+class ServeModel(Resource):
+    """One deployment of a ModelVersion by an InferenceService."""
+
+    modelVersionId: str | None = None
+    lastKnownState: ExecutionState | None = None
+
+
+class Experiment(Resource):
+    """A question that ExperimentRuns try to answer."""
+
+    owner: str | None = None
+    state: RegisteredModelState | None = None
+
+
+class ExperimentRun(Resource):
+    """One try within an Experiment. Times are milliseconds since the epoch, in strings."""
+
+    experimentId: str | None = None
+    owner: str | None = None
+    state: RegisteredModelState | None = None
+    status: ExperimentRunStatus | None = None
+    startTimeSinceEpoch: str | None = None
+    endTimeSinceEpoch: str | None = None

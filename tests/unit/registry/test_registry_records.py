@@ -101,7 +101,7 @@ def test_unknown_fields_of_polymorphic_bodies_are_left_out() -> None:
     assert accept(kind, body, kind.creatable, lenient=True) == {"artifactType": "doc-artifact"}
 
 
-@pytest.mark.parametrize("artifact_type", [None, 1, "", "metric", "Model-Artifact"])
+@pytest.mark.parametrize("artifact_type", [None, 1, "", "metrics", "Model-Artifact"])
 def test_an_artifact_type_that_is_not_served(artifact_type: object) -> None:
     with pytest.raises(InvalidError, match="artifactType is") as caught:
         kind_of_artifact(ARTIFACTS, artifact_type)

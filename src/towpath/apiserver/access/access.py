@@ -24,8 +24,8 @@ from towpath.apiserver.access.rules import Rule
 from towpath.apiserver.access.signing import ALGORITHM, SigningKey
 from towpath.apiserver.kinds import Resource
 from towpath.apiserver.store import Store
-from towpath.auth import Authenticator, Identity, Several, refusal
-from towpath.errors import ConflictError, DeniedError, InvalidError, Reason
+from towpath.auth import Authenticator, Identity, Several, outside, refusal
+from towpath.errors import ConflictError, DeniedError, Reason
 from towpath.settings import Api
 from towpath.spec._wire import JsonObject
 
@@ -259,43 +259,3 @@ def _denied(asked: Attributes, why: str) -> DeniedError:
     details = {"name": asked.name, "group": asked.group, "kind": asked.resource}
     vars(error)["details"] = {key: value for key, value in details.items() if value}
     return error
-
-
-def outside(settings: Api) -> tuple[Authenticator, ...]:
-    """The outside issuer that settings name, if they do.
-
-    Raises:
-        InvalidError: it cannot be used.
-    """
-    if not settings.oidc_issuer:
-        return ()
-    from towpath.auth.oidc import Claims, Oidc  # with an HTTP client, which nothing else here needs
-
-    claims = Claims(
-        user=settings.oidc_user_claim,
-        user_prefix=settings.oidc_user_prefix,
-        groups=settings.oidc_groups_claim,
-        groups_prefix=settings.oidc_groups_prefix,
-        required=dict(_pair(each) for each in _listed(settings.oidc_required_claims)),
-    )
-    authorities = Path(settings.oidc_ca_file) if settings.oidc_ca_file else None
-    algorithms = frozenset(_listed(settings.oidc_algorithms))
-    issuer = Oidc(
-        settings.oidc_issuer,
-        settings.oidc_audience,
-        claims=claims,
-        authorities=authorities,
-        algorithms=algorithms,
-    )
-    return (issuer,)
-
-
-def _listed(text: str) -> list[str]:
-    return [each.strip() for each in text.split(",") if each.strip()]
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise InvalidError(f"api.oidc_required_claims: {text!r} is not claim=value")
-    return name, value
