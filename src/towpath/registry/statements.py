@@ -4,7 +4,7 @@ Each takes what differs from call to call by name.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -21,17 +21,20 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
+    column,
     delete,
+    func,
     insert,
     literal,
     or_,
     select,
+    true,
     union_all,
     update,
 )
 
 from towpath.registry.kinds import Kinds
-from towpath.registry.tables import ATTRIBUTION, EVENT, PROPERTIES, TABLES
+from towpath.registry.tables import ATTRIBUTION, EVENT, PROPERTIES, TABLES, Exact
 
 __all__ = [
     "ATTACH",
@@ -127,15 +130,16 @@ def several(table: Table, rows: int) -> Insert:
     return insert(table).from_select(columns, union_all(*parts), include_defaults=False)
 
 
-@lru_cache(maxsize=256)
-def whole(place: str, rows: int, *, below: bool, under: bool) -> Select[Any]:
+@cache
+def whole(place: str, *, below: bool, under: bool) -> Select[Any]:
     """A new entity with all that belongs to it, in one statement; gives its id. PostgreSQL only.
 
     A create is half a dozen round trips otherwise, which cost more than the work that they ask for.
+    The property rows are one parameter, a JSON array: so the statement is the same for any number
+    of them, and stays prepared.
 
     Args:
-        place: Of the entity; its column ``c`` is the parameter ``new_c``.
-        rows: How many properties it has; the column ``c`` of the row ``n`` is ``c_n``.
+        place: Of the entity; its column ``c`` is the parameter ``new_c``, its rows are ``rows``.
         below: It has a parent, of the type ``parent_type``; no id is given when that is not there.
         under: It is an artifact of the context ``under``.
     """
@@ -148,15 +152,16 @@ def whole(place: str, rows: int, *, below: bool, under: bool) -> Select[Any]:
             parent.c.id == bindparam("new_parent_id"), parent.c.type == bindparam("parent_type")
         )
     made = insert(table).from_select(columns, source).returning(table.c.id).cte("made")
-    found = select(made.c.id)
-    if rows:
-        filled = [column for column in properties.columns if column.name != "owner_id"]
-        parts = [
-            select(made.c.id, *(bindparam(f"{one.name}_{row}", type_=one.type) for one in filled))
-            for row in range(rows)
-        ]
-        indexed = insert(properties).from_select(["owner_id", *filled], union_all(*parts))
-        found = found.add_cte(indexed.cte("indexed"))
+    filled = [one for one in properties.columns if one.name != "owner_id"]
+    rows = (
+        func.json_to_recordset(cast(bindparam("rows", type_=Text()), JSON))
+        .table_valued(*(column(one.name, _PLAIN.get(one.name, Text())) for one in filled))
+        .render_derived(with_types=True)
+    )
+    indexed = insert(properties).from_select(
+        ["owner_id", *filled], select(made.c.id, *rows.c).select_from(made.join(rows, true()))
+    )
+    found = select(made.c.id).add_cte(indexed.cte("indexed"))
     if under:
         attached = select(bindparam("under", type_=Integer()), made.c.id)
         columns_of = [ATTRIBUTION.c.context_id, ATTRIBUTION.c.artifact_id]
@@ -172,6 +177,11 @@ def whole(place: str, rows: int, *, below: bool, under: bool) -> Select[Any]:
     written = insert(EVENT).from_select([*told, EVENT.c.entity_id, EVENT.c.after], event)
     return found.add_cte(written.cte("written"))
 
+
+_PLAIN: Final[dict[str, Any]] = {
+    one.name: one.type for one in PROPERTIES["context"].columns if not isinstance(one.type, Exact)
+}
+"""The columns of a property that are no text."""
 
 ATTACH: Final = insert(ATTRIBUTION).inline()
 ATTACHED: Final = select(ATTRIBUTION.c.artifact_id).where(

@@ -124,7 +124,7 @@ def create(
     fields = _referenced(tx, kind, fields)
     draft = drafted(kind, fields, stamp.at, parent=parent, spare=str(uuid.uuid4()))
     context = under if kind.place == "artifact" else None
-    if tx.dialect.name == "postgresql" and len(rows_of(draft)) <= AT_ONCE:
+    if tx.dialect.name == "postgresql":
         return _created_at_once(tx, draft, stamp, context)
     if kind.parent is not None and parent is not None:
         get(tx, (kind.parent[1],), parent)
@@ -142,12 +142,11 @@ def create(
 
 def _created_at_once(tx: Connection, draft: Record, stamp: Stamp, context: int | None) -> Record:
     """As :func:`create`, in one statement."""
-    rows = rows_of(draft)
     told = document(draft)
     del told["id"]
     values = {
         **{f"new_{name}": value for name, value in _row(draft).items()},
-        **_numbered(rows),
+        "rows": orjson.dumps(rows_of(draft)).decode(),
         "document": orjson.dumps(told)[1:].decode(),
         "event_at": stamp.at,
         "event_actor": stamp.actor,
@@ -159,9 +158,7 @@ def _created_at_once(tx: Connection, draft: Record, stamp: Stamp, context: int |
     below = draft.kind.parent
     if below is not None:
         values["parent_type"] = below[1].type
-    statement = whole(
-        draft.kind.place, len(rows), below=below is not None, under=context is not None
-    )
+    statement = whole(draft.kind.place, below=below is not None, under=context is not None)
     try:
         ident = tx.execute(statement, values).scalar_one_or_none()
     except IntegrityError as exc:
