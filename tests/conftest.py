@@ -107,16 +107,20 @@ class DatabaseServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        with (self._folder / "log").open("ab") as log:
-            self._child = subprocess.Popen(self._command, stdout=log, stderr=log)
+        self._child = self._begun()
         deadline = time.monotonic() + 30
         while True:
             try:
                 return self.execute("select 1")
             except OperationalError:
-                alive = self._child.poll() is None and time.monotonic() < deadline
-                assert alive, (self._folder / "log").read_text()[-2000:]
+                assert time.monotonic() < deadline, (self._folder / "log").read_text()[-2000:]
+                if self._child.poll() is not None:  # it waits for nothing that a killed one left
+                    self._child = self._begun()
                 time.sleep(0.05)
+
+    def _begun(self) -> subprocess.Popen[bytes]:
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(self._command, stdout=log, stderr=log)
 
     def stop(self) -> None:
         """Stop it without waiting for its clients."""

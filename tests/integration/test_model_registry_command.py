@@ -126,7 +126,10 @@ def test_a_person_is_told_what_to_do_next(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (("--workers", "2"), "SQLite has one writer at a time"),
-        (("--db", f"oracle://u:{SECRET}@h/r"), "the driver of database oracle"),
+        (("--db", f"oracle://u:{SECRET}@h/r"), "no driver for databases called 'oracle'"),
+        (("--db", f"postgresql://u:p@{SECRET}@h/r"), "special characters of a password as %40"),
+        (("--db", ""), "--db is empty"),
+        (("--db", "/"), "is a folder"),
         (("--tokens", "/nowhere"), "file of tokens /nowhere cannot be read"),
         *(
             pytest.param(*one, marks=LONG)

@@ -153,6 +153,32 @@ async def test_every_update_without_a_condition_counts(more: httpx2.AsyncClient)
         assert later["before"] == earlier["after"]
 
 
+async def test_writers_of_the_same_few_entities(
+    each_registry_url: str, registry_at: Serving
+) -> None:
+    """Through two replicas: transactions that several share lock in one order, or deadlock."""
+    async with registry_at(each_registry_url) as one, registry_at(each_registry_url) as other:
+        experiment = await made(one, "/experiments", name="e")
+        models = [(await made(one, "/registered_models", name=str(n)))["id"] for n in range(6)]
+        body = {"experimentId": experiment["id"]}
+        runs = [(await made(one, "/experiment_runs", **body))["id"] for _ in range(3)]
+
+        async def write(n: int) -> httpx2.Response:
+            http, model = (one, other)[n % 2], models[n // 2 % 6]
+            if n % 5 < 2:
+                return await http.patch(f"/registered_models/{model}", json={"owner": str(n)})
+            if n % 5 < 4:
+                version = {"name": f"v{n}", "registeredModelId": model}
+                return await http.post("/model_versions", json=version)
+            metric = {"artifactType": "metric", "name": f"m{n % 2}", "value": n}
+            return await http.post(f"/experiment_runs/{runs[n % 3]}/artifacts", json=metric)
+
+        answers = await at_once(4 * CALLERS, write)
+        assert statuses(answers) == {200: 240, 201: 160}
+        events = (await one.get("/events", params={"pageSize": "1000"})).json()["items"]
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+
+
 async def test_points_of_one_metric(more: httpx2.AsyncClient) -> None:
     experiment = await made(more, "/experiments", name="e")
     run = await made(more, "/experiment_runs", name="r", experimentId=experiment["id"])

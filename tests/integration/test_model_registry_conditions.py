@@ -8,12 +8,17 @@ import pytest
 pytestmark = pytest.mark.anyio
 
 
+def tag_of(entity: dict[str, str]) -> str:
+    """The entity tag of an entity as it was answered."""
+    return f'"{entity["id"]}-{entity["lastUpdateTimeSinceEpoch"]}"'
+
+
 async def test_every_entity_has_a_tag_that_changes_with_it(book: Any) -> None:
     answer = await book.call("POST", "/registered_models", json={"name": "m"})
     model = answer.json()
     tags = [answer.headers["etag"]]
     path = f"/registered_models/{model['id']}"
-    assert tags == [f'"{model["lastUpdateTimeSinceEpoch"]}"']
+    assert tags == [tag_of(model)]
     for _ in range(3):
         answer = await book.call("PATCH", path, json={})
         tags.append(answer.headers["etag"])
@@ -27,7 +32,7 @@ async def test_every_entity_has_a_tag_that_changes_with_it(book: Any) -> None:
 async def test_a_read_of_what_is_known_is_short(book: Any) -> None:
     model = await book.made("/registered_models", name="m")
     path = f"/registered_models/{model['id']}"
-    tag = f'"{model["lastUpdateTimeSinceEpoch"]}"'
+    tag = tag_of(model)
     for known in (tag, f"W/{tag}", f'"0", {tag}', "*"):
         answer = await book.call("GET", path, headers={"If-None-Match": known})
         assert (answer.status_code, answer.content) == (304, b"")
@@ -40,7 +45,7 @@ async def test_a_read_of_what_is_known_is_short(book: Any) -> None:
 async def test_a_change_of_what_was_not_seen_is_refused(book: Any) -> None:
     model = await book.made("/registered_models", name="m")
     path = f"/registered_models/{model['id']}"
-    old = f'"{model["lastUpdateTimeSinceEpoch"]}"'
+    old = tag_of(model)
     changed = await book.call("PATCH", path, json={"owner": "a"}, headers={"If-Match": old})
     assert changed.status_code == 200
     for stale in (old, f"W/{changed.headers['etag']}", '"abc"', '""', "7", ""):
@@ -62,7 +67,7 @@ async def test_upserts_heed_the_condition_too(book: Any) -> None:
     artifacts = f"/model_versions/{version['id']}/artifacts"
     metric = await book.made(artifacts, artifactType="metric", name="n", value=1)
     for path, entity in ((versions, version), (artifacts, metric)):
-        seen = {"If-Match": f'"{entity["lastUpdateTimeSinceEpoch"]}"'}
+        seen = {"If-Match": tag_of(entity)}
         body = {**entity, "description": "d"}
         assert (await book.call("POST", path, json=body, headers=seen)).is_success
         await book.refused(412, "If-Match", "POST", path, json=body, headers=seen)
@@ -73,7 +78,7 @@ async def test_upserts_heed_the_condition_too(book: Any) -> None:
 async def test_of_twenty_who_saw_one_state_one_changes_it(book: Any) -> None:
     model = await book.made("/registered_models", name="m")
     path = f"/registered_models/{model['id']}"
-    seen = {"If-Match": f'"{model["lastUpdateTimeSinceEpoch"]}"'}
+    seen = {"If-Match": tag_of(model)}
     statuses: list[int] = []
 
     async def change(number: int) -> None:

@@ -1,6 +1,7 @@
 """The registry is the same on every database: texts, sizes, crossing writers, lost connections."""
 
 import re
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -435,6 +436,18 @@ async def test_health_tells_the_revision(database: Database, registry_url: str) 
     assert check["Message"] == f"the database is of version 99, not {int(HEAD)}"
 
 
+async def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a load balancer with nothing behind it: it lets connect, and that is all."""
+    monkeypatch.setattr("towpath.registry.engines.CONNECT_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        where = f"127.0.0.1:{mute.getsockname()[1]}/registry"
+        for driver in ("mysql+pymysql", "mariadb+pymysql"):
+            database = Database(f"{driver}://registry:hunter2@{where}")
+            with anyio.fail_after(10), pytest.raises(UnavailableError, match="does not answer"):
+                await database.open_patiently(0)
+            database.close()
+
+
 async def test_messages_hold_no_password(postgresql: str, mariadb: str) -> None:
     for url in map(make_url, (postgresql, mariadb)):
         for wrong in (
@@ -443,7 +456,7 @@ async def test_messages_hold_no_password(postgresql: str, mariadb: str) -> None:
             url.set(port=1),
             url.set(host="nowhere.invalid"),
         ):
-            with pytest.raises(UnavailableError, match="does not answer") as caught:
+            with pytest.raises(UnavailableError, match=r"refuses|does not answer") as caught:
                 open_database(wrong.render_as_string(hide_password=False))
             assert "hunter" not in f"{caught.value.message} {caught.value.hint}"
             assert str(wrong.host) in caught.value.message

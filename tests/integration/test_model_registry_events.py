@@ -10,7 +10,7 @@ import httpx2
 import orjson
 import pytest
 from anyio.abc import TaskStatus
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert, select
 
 from towpath import web
 from towpath.auth import Guard, Identity, Tokens
@@ -19,6 +19,7 @@ from towpath.registry.api import app
 from towpath.registry.database import Database, open_database
 from towpath.registry.events import Span, Stamp, Wanted
 from towpath.registry.kinds import REGISTERED_MODEL
+from towpath.registry.tables import EVENT
 from towpath.settings import Registry
 
 pytestmark = pytest.mark.anyio
@@ -152,6 +153,26 @@ async def test_a_refused_change_is_no_event(database: Database) -> None:
         await model(http, "m")
         assert (await http.post("/registered_models", json={"name": "m"})).status_code == 409
         assert (await http.get("/events")).json()["size"] == 1
+
+
+async def test_numbers_have_no_gaps_where_ids_have(registry_url: str) -> None:
+    database = open_database(registry_url)
+
+    def write(idents: list[int], tx: Connection) -> None:
+        values = {"at": 1, "actor": "", "action": "create", "kind": "K", "entity_id": 1}
+        tx.execute(insert(EVENT), [{"id": ident, **values} for ident in idents])
+
+    async def numbers() -> list[tuple[int, int]]:
+        await events.settle(database)
+        numbered = select(EVENT.c.id, EVENT.c.seq).order_by(EVENT.c.seq)
+        return [tuple(row) for row in await database.read(lambda tx: tx.execute(numbered).all())]
+
+    await database.write(partial(write, [2, 3, 4, 8, 10, 11]))
+    first = [(2, 1), (3, 2), (4, 3), (8, 4), (10, 5), (11, 6)]
+    assert await numbers() == first
+    await database.write(partial(write, [1, 5, 6, 9, 12]))  # those that were committed later
+    assert await numbers() == [*first, (1, 7), (5, 8), (6, 9), (9, 10), (12, 11)]
+    database.close()
 
 
 async def test_following(database: Database) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, closing
 from functools import partial
@@ -19,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from towpath import web
 from towpath.errors import ConflictError, InvalidError, NotFoundError
-from towpath.registry import exchange, offline
+from towpath.registry import exchange, offline, restoring
 from towpath.registry.api import app
 from towpath.registry.backup import Backup
 from towpath.registry.database import Database, open_database
@@ -305,7 +306,20 @@ def _changed(full: bytes, kind: str, change: Callable[[dict[str, Any]], None]) -
         ("RegisteredModel", {"id": "\x00"}, "NUL"),
         ("InferenceService", {"body": {"registeredModelId": "9999"}}, "registeredModelId: no such"),
         ("InferenceService", {"body": {"registeredModelId": "1"}}, "registeredModelId: no such"),
+        ("InferenceService", {"body": {}}, "registeredModelId is missing"),
         ("ServeModel", {"parent": 1}, "parent: no such entity"),
+        ("InferenceService", {"body": {"registeredModelId": "9" * 30}}, "registeredModelId is no"),
+        (
+            "ServeModel",
+            {"body": {"servingEnvironmentId": "9" * 5000}},
+            "servingEnvironmentId is no",
+        ),
+        ("ServeModel", {"body": {"registeredModelId": "\u0663"}}, "registeredModelId is no id"),
+        ("Metric", {"body": {"value": 1, "experimentRunId": "9" * 30}}, "experimentRunId is no id"),
+        ("Metric", {"body": {"value": 1, "experimentId": "x"}}, "experimentId is no id"),
+        ("Link", {"id": 10**9}, "id: it is not"),  # none could follow
+        ("Event", {"entity": 2**31 - 1}, "entity: it is not"),
+        ("Event", {"seq": 2**63 - 1}, "seq: it is not"),
         ("ModelArtifact", {"scope": ""}, "scope: it is not"),
         ("Metric", {"kind": "Nonsense"}, "kind: 'Nonsense'"),
         ("Metric", {"kind": "RegisteredModel", "scope": None}, "kind: RegisteredModel comes after"),
@@ -369,6 +383,23 @@ async def test_a_file_that_is_cut_off(full: bytes, empty: Database) -> None:
         await imported(empty, whole_lines)
 
 
+def test_large_lines_are_taken_in_a_few_at_a_time(tmp_path: Path) -> None:
+    count, url = 48, f"sqlite:///{tmp_path}/r.db"
+    header = {"format": "towpath-registry", "version": 1, "counts": {"RegisteredModel": count}}
+    times = {"created": 1, "updated": 1}
+    with (tmp_path / "in").open("wb") as file:
+        file.write(json.dumps(header).encode() + b"\n")
+        for n in range(1, count + 1):
+            body = {"readme": "r" * 2**20}
+            line = {"kind": "RegisteredModel", "id": n, "name": f"m{n}", "body": body, **times}
+            file.write(json.dumps(line).encode() + b"\n")
+    tracemalloc.start()
+    anyio.run(offline.load, url, tmp_path / "in")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 5 * restoring.BATCH_BYTES
+
+
 async def test_a_link_is_enough_to_be_not_empty(full: bytes, empty: Database) -> None:
     await imported(empty, full)
     with pytest.raises(ConflictError, match="not empty"):
@@ -404,6 +435,20 @@ async def test_from_database_to_database(full: bytes, registry_url: str, tmp_pat
         await offline.save(url, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"in", "out", "other.db"}
     assert not list(tmp_path.glob(".*"))
+
+
+async def test_an_address_without_a_registry_gives_no_backup(tmp_path: Path) -> None:
+    """An empty file would pass for one."""
+    sock = web.listen("127.0.0.1", 0)
+    file = tmp_path / "listed"
+    async with anyio.create_task_group() as tasks:
+        nothing = PlainTextResponse("404 page not found", 404)
+        await tasks.start(partial(web.serve, nothing, sock, drain=1))
+        async with Backup(f"http://127.0.0.1:{sock.getsockname()[1]}/api") as backup:
+            with pytest.raises(NotFoundError, match="no model registry at this address"):
+                await backup.save(file)
+        tasks.cancel_scope.cancel()
+    assert not list(tmp_path.iterdir())
 
 
 async def test_a_server_without_export_is_listed(full: bytes, tmp_path: Path, sqlite: str) -> None:

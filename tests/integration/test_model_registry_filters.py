@@ -4,7 +4,9 @@ The evaluator looks at an entity as it is answered, and at the rules of the regi
 1.8 in their plainest form.
 """
 
+import gc
 import re
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +20,7 @@ from sqlalchemy import Connection, make_url
 from towpath.errors import InvalidError
 from towpath.registry import engines, store
 from towpath.registry.events import Stamp
-from towpath.registry.filters import And, Comparison, Expression, Or, plan
+from towpath.registry.filters import And, Comparison, Expression, Or, grammar, parse, plan
 from towpath.registry.kinds import (
     ARTIFACTS,
     DATA_SET,
@@ -408,3 +410,33 @@ def test_a_filter_gives_what_the_evaluator_gives(
 
     with book(registry_url) as tx:
         compare()
+
+
+def test_filters_that_anybody_invents_do_not_stay(sqlite: str) -> None:
+    """A statement of a hundred comparisons takes megabytes, and there is no end of them."""
+
+    def ask(tx: Connection, shape: int) -> None:
+        terms = [f"p{n} {'=' if shape >> n & 1 else '>'} 1" for n in range(100)]
+        wanted = Filter(expression=parse(" OR ".join(terms)))
+        assert store.page(tx, (REGISTERED_MODEL,), wanted, Paging(size=1)) == ([], None)
+
+    with book(sqlite) as tx:
+        ask(tx, 0)
+        tracemalloc.start()
+        for shape in range(1, 9):
+            ask(tx, shape)
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert kept < 2 * 1024 * 1024
+
+
+@pytest.mark.parametrize("kinds", ENTITIES, ids=["versions", "artifacts"])
+@pytest.mark.parametrize("outer", [("AND", "OR"), ("OR", "AND")])
+def test_the_deepest_filter_is_answered(sqlite: str, kinds: Kinds, outer: tuple[str, str]) -> None:
+    deepest = "value IN (1, 2)"
+    for level in range(grammar.DEPTH):
+        deepest = f"(b{level} = 1 {outer[level % 2]} {deepest})"
+    with book(sqlite) as tx:
+        wanted = Filter(expression=parse(deepest))
+        assert store.page(tx, kinds, wanted, Paging(size=1)) == ([], None)

@@ -5,7 +5,6 @@ Database, API, guard, doors, metrics and socket come together here. It listens a
 """
 
 import contextlib
-import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,7 +20,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from towpath import web
-from towpath.auth import Authenticator, Guard, Tokens, listed, outside, tokens_in
+from towpath.auth import ANONYMOUS, Authenticator, Guard, Tokens, listed, outside, tokens_in
 from towpath.errors import InvalidError, UnavailableError
 from towpath.registry import api
 from towpath.registry.database import Database
@@ -33,7 +32,7 @@ from towpath.settings import Registry
 if TYPE_CHECKING:
     from towpath.kube import Connection
 
-__all__ = ["ModelRegistry", "Surface", "check_certificate", "is_loopback", "serving", "surface"]
+__all__ = ["ModelRegistry", "Surface", "check_certificate", "serving", "surface"]
 
 DRAIN_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 2.0
@@ -127,7 +126,7 @@ def surface(
     shared = CORSMiddleware(
         guarded,
         allow_origins=listed(settings.cors_origins),
-        allow_origin_regex=_ANY_ORIGIN if doors.anonymous is None else _OWN_ORIGIN,
+        allow_origin_regex=_OWN_ORIGIN if doors.role(ANONYMOUS) else _ANY_ORIGIN,
         allow_methods=_METHODS,
         allow_headers=_HEADERS,
         expose_headers=_EXPOSED,
@@ -187,14 +186,6 @@ async def serving(
             await answers.wait()
             yield
             tasks.cancel_scope.cancel()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_certificate(chain: Path, key: Path) -> None:

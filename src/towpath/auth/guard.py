@@ -49,7 +49,8 @@ class Guard:
 
     Args:
         inner: The guarded app.
-        known: Who knows the tokens.
+        known: Who knows the tokens. Where there is nobody, tokens are not looked at: whoever stands
+            in front may have, and passes them on.
         rule: What their holders may.
         shape: The surface's error shape (see :mod:`towpath.web`).
     """
@@ -62,7 +63,7 @@ class Guard:
         shape: Callable[[TowpathError, int], Mapping[str, object]],
     ) -> None:
         self._inner = inner
-        self._known = Several(known) if isinstance(known, Sequence) else known
+        self._known = Several(known) if isinstance(known, Sequence) and known else known
         self._rule = rule
         self._shape = shape
 
@@ -94,7 +95,7 @@ class Guard:
 
     async def _identify(self, scope: Scope) -> Identity:
         headers = [value for name, value in scope["headers"] if name == b"authorization"]
-        if not headers or not headers[0]:
+        if isinstance(self._known, Sequence) or not headers or not headers[0]:
             return ANONYMOUS
         if len(headers) > 1:  # whoever stands in front may have looked at the other one
             raise refusal()

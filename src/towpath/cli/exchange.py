@@ -76,6 +76,8 @@ def restore(
 def _done(
     what: str, file: Path, url: str | None, db: str | None, token_file: Path | None
 ) -> dict[str, int]:
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise InvalidError("--url is no address of a registry", hint=f"It looks like {LOCAL}.")
     if db is None:
         return anyio.run(_run, what, file, url or LOCAL, _token(token_file))
     if url is not None:
@@ -95,7 +97,11 @@ async def _run(what: str, file: Path, url: str, token: str) -> dict[str, int]:
 
 
 def _token(path: Path | None) -> str:
-    text = path.read_text() if path else os.environ.get(VARIABLE, "")
+    try:
+        text = path.read_text() if path else os.environ.get(VARIABLE, "")
+    except (OSError, UnicodeDecodeError) as exc:
+        what = getattr(exc, "strerror", None) or "it is no text"
+        raise InvalidError(f"the token file {path} cannot be read: {what}") from exc
     token = text.strip()
     if not token.isascii() or any(c.isspace() for c in token):
         raise InvalidError(f"{path or VARIABLE} holds no token")

@@ -118,7 +118,8 @@ def _kept(host: str, port: int) -> Iterator[None]:
 
 
 def _registry(config: Mapping[str, Any]) -> "ModelRegistry":
-    from towpath.app.registry import ModelRegistry, is_loopback
+    from towpath.app.registry import ModelRegistry
+    from towpath.registry.doors import is_loopback
 
     certificate = config["certificate"]
     return ModelRegistry(

@@ -188,6 +188,8 @@ def serve(
     It speaks the Kubeflow Model Registry API. Whoever can reach it on this machine may use it;
     on any other address it wants to know whose tokens are good.
     """
+    if db == "":  # of a variable that is not set, most likely
+        raise InvalidError("--db is empty", hint="Name a file or a URL, or leave it out.")
     if (tls_cert is None) != (tls_key is None):
         raise InvalidError("--tls-cert and --tls-key go together", hint="Name both, or neither.")
     flags = {
@@ -251,6 +253,7 @@ def _place(
     our variable, by upstream's, by a file of upstream's; else the default.
     """
     from platformdirs import user_data_path
+    from sqlalchemy import make_url
 
     from towpath.registry import upstream
     from towpath.registry.dsn import database_at
@@ -267,8 +270,11 @@ def _place(
     if url is None:
         url = database_at(str(folder / "registry.sqlite"))
     if url.startswith("sqlite"):
-        path = Path(url.partition(":///")[2].partition("?")[0])
-        if path.name and path.name != ":memory:":
+        name = make_url(url).database
+        if name and name != ":memory:":
+            path = Path(name)
+            if path.is_dir():
+                raise InvalidError(f"{path} is a folder", hint="Name a file for the database.")
             folder = path.parent
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return _Place(url, values, folder)

@@ -14,7 +14,14 @@ import anyio.to_thread
 import httpx2
 import orjson
 
-from towpath.errors import DeniedError, InvalidError, Reason, TowpathError, UnavailableError
+from towpath.errors import (
+    ConflictError,
+    DeniedError,
+    InvalidError,
+    Reason,
+    TowpathError,
+    UnavailableError,
+)
 from towpath.registry.exchange import FORMAT, MEDIA_TYPE
 from towpath.registry.listing import listed
 from towpath.spec.registry import PREFIXES
@@ -29,6 +36,7 @@ FIRST_LINE: Final = 64 * 1024
 _KINDS: Final[Mapping[int, tuple[type[TowpathError], Reason]]] = {
     401: (DeniedError, Reason.UNAUTHENTICATED),
     403: (DeniedError, Reason.FORBIDDEN),
+    409: (ConflictError, Reason.CONFLICT),
 }
 
 
@@ -67,6 +75,7 @@ class Backup:
 
         Raises:
             DeniedError: the token does not allow it.
+            NotFoundError: no registry is at this address.
             UnavailableError: the registry does not answer, or broke off.
             OSError: of the disk; nothing is left behind.
         """
@@ -89,6 +98,7 @@ class Backup:
 
         Raises:
             InvalidError: the file is no export, or the registry refuses it.
+            ConflictError: the registry is not empty.
             DeniedError: the token does not allow it.
             UnavailableError: the registry does not answer.
         """
@@ -134,7 +144,8 @@ class Backup:
         if status >= 500:
             return UnavailableError(said)
         kind, reason = _KINDS.get(status, (InvalidError, Reason.INVALID))
-        return kind(said, reason=reason)
+        hint = "Name a file with an admin's token by --token-file." if status == 401 else ""
+        return kind(said, reason=reason, hint=hint)
 
 
 async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:

@@ -97,9 +97,10 @@ class Database:
             InvalidError: the database was written by a newer version, or is none of a registry.
             UnavailableError: it does not answer.
         """
-        engine = self._engine if in_memory(self._url) else connect(self._url, 0)
+        kept = in_memory(self._url)
+        engine = self._engine if kept else connect(self._url, 0)
         try:
-            reach(engine, self._name)
+            reach(engine if kept else connect(self._url, 0, hasty=True), self._name)
             migrations.migrate(engine, self._name)
         except sql.DBAPIError as exc:
             raise trouble(exc, self._name) from exc
@@ -127,7 +128,10 @@ class Database:
             except UnavailableError as exc:
                 if anyio.current_time() + pause > deadline:
                     raise
-                log.warning("failed to open registry database", extra=fields(reason=exc.message))
+                log.warning(
+                    "failed to open registry database",
+                    extra=fields(reason=exc.message, again_in_s=pause),
+                )
             await anyio.sleep(pause)
             pause = min(2 * pause, 10)
 
@@ -162,12 +166,19 @@ class Database:
             limiter=self._readers,
         )
 
-    async def write(self, work: Callable[[Connection], T], *, long: bool = False) -> T:
+    async def write(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        locks: tuple[str, int] = ("", 0),
+        long: bool = False,
+    ) -> T:
         """Do work in one transaction, in a worker thread; when this returns, it is on the disk.
 
         Args:
             work: Gets the transaction, which others may share. It is run again, from the
                 beginning, when others got in its way; so it changes nothing but the database.
+            locks: The place and the id of the entity that it locks first.
             long: Let nobody wait for it, where the database has room for several writers.
 
         Raises:
@@ -176,7 +187,7 @@ class Database:
         if long and self._longer is not None:
             done = await anyio.to_thread.run_sync(self._commit, work, limiter=self._longer)
         else:
-            done = await self._turns.take(work)
+            done = await self._turns.take(work, locks)
         for told in self._told:
             told()
         return done

@@ -5,6 +5,7 @@ needs follows from its method and path alone, so a route that is added later is 
 oversight. A path that is no route needs a role as well: who may not read learns nothing.
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +18,10 @@ from towpath.auth import Identity, listed
 from towpath.errors import DeniedError
 from towpath.settings import Registry
 
-__all__ = ["CALLER", "LOOPBACK", "METRICS", "Doors", "Role", "needed"]
+__all__ = ["CALLER", "METRICS", "Doors", "Role", "is_loopback", "needed"]
 
 CALLER: Final = "caller"
 """Where a scope's state says who called, also when they were refused."""
-LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Names of this machine that nobody else can give to a machine of theirs."""
 METRICS: Final = "/metrics"
 
 _AUTHENTICATED: Final = "system:authenticated"
@@ -38,6 +37,14 @@ class Role(IntEnum):
     read = 1
     write = 2
     admin = 3
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address is this machine's own, which nobody can give to theirs."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def needed(method: str, path: str) -> Role | None:
@@ -130,11 +137,12 @@ class Doors:
         if identity.anonymous and self.anonymous is None:
             return False
         raise DeniedError(
-            f"{_told(identity)} may not {wanted.name} here",
+            f"{_told(identity)} may not {_MAY[wanted]} here",
             hint=f"The setting registry.{_SETTING[wanted]} names who may.",
         )
 
 
+_MAY: Final = {Role.read: "read", Role.write: "write", Role.admin: "delete, import or export"}
 _SETTING: Final = {Role.read: "readers", Role.write: "writers", Role.admin: "admins"}
 
 
@@ -147,7 +155,7 @@ def _check_host(scope: Scope) -> None:
     for value in asked:
         name = value.decode("latin-1").strip().lower()
         host = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-        if host.rstrip(".") not in LOOPBACK:
+        if not is_loopback(host.rstrip(".")):
             raise DeniedError(
                 f"without a token only this machine's own names are answered, not {host[:80]!r}",
                 hint="Ask 127.0.0.1 or localhost, or bring a token.",

@@ -37,6 +37,11 @@ _SCALE: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _GO_ONLY: Final = re.compile(r"timezone|pool_\w+|default_query_exec_mode|\w+_cache_capacity", re.I)
 """Options of Go's PostgreSQL driver that mean nothing here: times are numbers, the pool is ours."""
 _MYSQL_HINT: Final = "It looks like user:password@tcp(host:3306)/name."
+_NO_FILE: Final = re.compile(
+    r"(postgres(ql)?|mysql|mariadb|sqlite)(\+\w+)?:|.*@\w+\(|(.*\s)?(host|user|password|dbname)\s*=",
+    re.DOTALL,
+)
+"""What somebody meant as a URL or a DSN; as the name of a file it would show a password."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,9 @@ def database_url(text: str) -> str:
     try:
         url = make_url(text.strip())
     except (ArgumentError, ValueError):
-        raise InvalidError(
-            "the URL of the database cannot be read",
-            hint="It looks like postgresql://user:password@host/name, mysql://… or "
-            "sqlite:////path/registry.sqlite; write special characters of a password as %40.",
-        ) from None
+        raise _unreadable() from None
+    if not url.drivername.startswith("sqlite") and "@" in f"{url.host}{url.database}":
+        raise _unreadable()  # the rest of a password with an @ in it, which messages would show
     return _text(url.set(drivername=DRIVERS.get(url.drivername, url.drivername)))
 
 
@@ -83,7 +86,18 @@ def database_at(text: str) -> str:
     """
     if "://" in text:
         return database_url(text)
+    if not text.strip() or _NO_FILE.match(text):
+        raise _unreadable()
     return _text(URL.create("sqlite", database=str(Path(text).absolute())))
+
+
+def _unreadable() -> InvalidError:
+    return InvalidError(
+        "the URL of the database cannot be read",
+        hint="It looks like postgresql://user:password@host/name, mysql://… or "
+        "sqlite:////path/registry.sqlite; write special characters of a password as %40. "
+        "The upstream server's DSN goes to --embedmd-database-dsn.",
+    )
 
 
 def from_mysql(dsn: str, tls: Tls = Tls()) -> str:
@@ -103,7 +117,11 @@ def from_mysql(dsn: str, tls: Tls = Tls()) -> str:
     found = _MYSQL.fullmatch(where)
     net, address = ("", "") if found is None else (found["net"] or "tcp", found["address"])
     if net not in ("tcp", "tcp4", "tcp6", "unix"):
-        raise InvalidError("the MySQL DSN names no address as tcp(…) or unix(…)", hint=_MYSQL_HINT)
+        postgres = dsn.lstrip().startswith("postgres")
+        raise InvalidError(
+            "the MySQL DSN names no address as tcp(…) or unix(…)",
+            hint="For this one, say --embedmd-database-type postgres." if postgres else _MYSQL_HINT,
+        )
     host, port, query = "127.0.0.1", 3306, {"charset": "utf8mb4"}
     if net == "unix":
         query["unix_socket"] = address or "/tmp/mysql.sock"  # noqa: S108 - the driver's default

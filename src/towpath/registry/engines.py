@@ -19,6 +19,7 @@ from towpath.errors import InvalidError, Reason, TowpathError, UnavailableError
 
 __all__ = [
     "WRITES",
+    "BusyError",
     "connect",
     "in_memory",
     "name_of",
@@ -58,11 +59,19 @@ _PRAGMAS: Final = (
 
 _FULL: Final = {"53100", 1021, 1114}
 """The disk is full."""
+_REFUSED: Final = {1044, 1045, 1049}
+"""MySQL's: no access with this user and password, or no such database."""
 _LARGE: Final = {"54000", 1118, 1153}
 """The row, or the statement that writes it, is larger than the server allows."""
 _AGAIN: Final = {"40001", "40P01", "23503", 1020, 1213, 1451, 1452}
 """Transactions that got into each other's way: a deadlock, a row that changed, one that something
 refers to and that went away, or one that began to be referred to while it was deleted."""
+_WAITED: Final = {"55P03", 1205}
+"""Transactions that waited for a lock for too long."""
+
+
+class BusyError(UnavailableError):
+    """Others were in the way of a transaction, which has changed nothing."""
 
 
 def parse(url: str) -> URL:
@@ -82,7 +91,11 @@ def parse(url: str) -> URL:
 
 def name_of(url: URL) -> str:
     """A name for messages: no user, no password, no options."""
-    return f"{url.get_backend_name()}:{url.host or ''}/{url.database or ''}"
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return f"sqlite:{url.database or ':memory:'}"
+    port = f":{url.port}" if url.port else ""
+    return f"{backend}:{url.host or ''}{port}/{url.database or ''}"
 
 
 def in_memory(url: URL) -> bool:
@@ -90,12 +103,13 @@ def in_memory(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
-def connect(url: URL, connections: int) -> Engine:
+def connect(url: URL, connections: int, *, hasty: bool = False) -> Engine:
     """An engine for a database. It connects when it is used.
 
     Args:
         url: Of the database.
         connections: Most connections at once; 0 keeps none, and lets a statement take any time.
+        hasty: It is only asked whether the database is there; one that is silent is not.
 
     Raises:
         InvalidError: the driver is not installed.
@@ -106,7 +120,7 @@ def connect(url: URL, connections: int) -> Engine:
         "json_deserializer": orjson.loads,
         "connect_args": {
             name: value
-            for name, value in _arguments(backend, patient=not connections).items()
+            for name, value in _arguments(backend, patient=not connections, hasty=hasty).items()
             if name not in url.query  # whoever wrote the URL knows better
         },
     }
@@ -122,10 +136,15 @@ def connect(url: URL, connections: int) -> Engine:
         engine = create_engine(url, **options)
     except (sql.NoSuchModuleError, ModuleNotFoundError) as exc:
         package = _DRIVERS.get(backend)
+        if package is None:
+            raise InvalidError(
+                f"there is no driver for databases called {backend!r}",
+                hint="Use sqlite, postgresql or mysql.",
+            ) from exc
         raise InvalidError(
-            f"the driver of database {name_of(url)} is not installed",
+            f"the driver {url.drivername} of database {name_of(url)} is not installed",
             reason=Reason.MISSING_EXTRA,
-            hint=f"pip install '{package}'" if package else "Use sqlite, postgresql or mysql.",
+            hint=f"pip install '{package}', and let the URL begin with {backend}://",
         ) from exc
     if backend == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
@@ -151,7 +170,7 @@ def reach(engine: Engine, name: str) -> None:
         ) from exc
 
 
-def _arguments(backend: str, *, patient: bool) -> dict[str, Any]:
+def _arguments(backend: str, *, patient: bool, hasty: bool) -> dict[str, Any]:
     """What the driver is told with every connection."""
     match backend:
         case "sqlite":
@@ -164,7 +183,8 @@ def _arguments(backend: str, *, patient: bool) -> dict[str, Any]:
             return {"connect_timeout": CONNECT_SECONDS, **gone}
         case "mysql" | "mariadb":
             wait = f"innodb_lock_wait_timeout={LOCK_SECONDS}"
-            limits = {} if patient else dict.fromkeys(_TIMEOUTS, STATEMENT_SECONDS)
+            seconds = CONNECT_SECONDS if hasty else STATEMENT_SECONDS
+            limits = {} if patient and not hasty else dict.fromkeys(_TIMEOUTS, seconds)
             return {
                 "charset": "utf8mb4",
                 "connect_timeout": CONNECT_SECONDS,
@@ -266,8 +286,10 @@ def trouble(exc: sql.DBAPIError | sql.TimeoutError, name: str) -> TowpathError:
             f"the registry database {name} cannot hold a value: {text}", reason=Reason.BAD_REQUEST
         )
     full = code in _FULL or "disk is full" in text or "No space left" in text
-    return UnavailableError(
-        f"the registry database {name} does not answer: {text}",
+    refused = "FATAL: " in text or code in _REFUSED
+    busy = code in _AGAIN or code in _WAITED
+    return (BusyError if busy else UnavailableError)(
+        f"the registry database {name} {'refuses' if refused else 'does not answer'}: {text}",
         reason=Reason.NO_SPACE if full else Reason.UNAVAILABLE,
         hint="Make room on its disk." if full else "",
         retry_after=None if full else 1,

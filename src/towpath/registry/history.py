@@ -38,8 +38,7 @@ def append(tx: Connection, run: Record, metric: Record, reported: JsonObject, st
     """
     fields: JsonObject = {
         "name": metric.name,
-        "value": metric.body["value"],
-        "state": metric.body["state"],
+        **{field: metric.body[field] for field in ("value", "state") if field in metric.body},
         **{field: reported[field] for field in _KEPT if field in reported},
         "experimentId": str(run.parent),
         "experimentRunId": str(run.id),

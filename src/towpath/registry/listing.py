@@ -16,7 +16,7 @@ from typing import IO, Any, Final
 import httpx2
 import orjson
 
-from towpath.errors import DeniedError, Reason, UnavailableError
+from towpath.errors import DeniedError, NotFoundError, Reason, UnavailableError
 from towpath.registry.exchange import attribution_line, entity_line, header
 from towpath.registry.kinds import (
     ARTIFACTS,
@@ -45,6 +45,8 @@ _CONTEXTS: Final[Mapping[str, Kind]] = {
     "inference_services": INFERENCE_SERVICE,
 }
 """Parents before what belongs to them."""
+_FIRST: Final = "/registered_models"
+"""The list that every server has."""
 
 _BY_TYPE: Final = {kind.artifact_type: kind for kind in ARTIFACTS}
 
@@ -62,6 +64,7 @@ async def listed(http: httpx2.AsyncClient, base: str, file: IO[bytes]) -> int:
 
     Raises:
         DeniedError: the server does not let this client read.
+        NotFoundError: there is no registry.
         UnavailableError: it does not answer as its specification says.
     """
     with tempfile.TemporaryFile() as entities, tempfile.TemporaryFile() as belongings:
@@ -168,8 +171,13 @@ class _Listing:
 
     async def _page(self, path: str, query: Mapping[str, str]) -> JsonObject:
         answer = await self.http.get(self.base + path, params=query)
-        if answer.status_code == 404:
+        if answer.status_code == 404 and path != _FIRST:
             return {}
+        if answer.status_code == 404:  # an empty export would pass for a backup
+            raise NotFoundError(
+                "there is no model registry at this address",
+                hint="Name it without the path of the API, as http://127.0.0.1:8080.",
+            )
         if answer.status_code in (401, 403):
             raise DeniedError(
                 f"the registry does not let this token read {path}",

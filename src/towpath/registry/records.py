@@ -18,10 +18,13 @@ from towpath.registry.kinds import KINDS, Kind, Kinds
 from towpath.spec._wire import JsonObject
 
 __all__ = [
+    "ID_LARGEST",
+    "NAME_LENGTH",
     "MissingFieldError",
     "Record",
     "accept",
     "bad_request",
+    "check_id",
     "check_seen",
     "check_type",
     "decode",
@@ -34,6 +37,8 @@ __all__ = [
     "require",
 ]
 
+ID_LARGEST: Final = 999_999_999
+"""What the official clients can read."""
 NAME_LENGTH: Final = 255
 EXTERNAL_ID_LENGTH: Final = 255
 
@@ -66,6 +71,11 @@ class Record:
     updated: int
     parent: int | None = None
     id: int = 0
+
+    @property
+    def tag(self) -> str:
+        """Its entity tag (RFC 9110, section 8.8.3): of no other entity, and of no other state."""
+        return f'"{self.id}-{self.updated}"'
 
 
 def bad_request(message: str, hint: str = "") -> InvalidError:
@@ -226,7 +236,7 @@ def drafted(kind: Kind, fields: JsonObject, now: int, *, parent: int | None, spa
     name = cast(str, fields.get("name") or spare)
     owned = kind.parent is not None or kind.place != "context"
     own = str(parent) if parent is not None and kind.unique else spare
-    longest = NAME_LENGTH - (len(str(parent)) + 1 if parent is not None else 0)
+    longest = NAME_LENGTH - (len(str(parent)) + 1 if parent is not None and kind.unique else 0)
     if len(name) > longest:
         raise bad_request(f"the name of this {kind.title} is longer than {longest} characters")
     record = Record(
@@ -272,17 +282,31 @@ def _check(record: Record) -> None:
         raise bad_request(f"{second} is before {first}")
 
 
-def check_seen(record: Record, expected: int | None) -> None:
+def check_id(record: Record) -> Record:
+    """A new entity, whose id clients can read.
+
+    Raises:
+        InvalidError: they cannot; there is no id left (reason ``NoSpace``).
+    """
+    if record.id > ID_LARGEST:
+        raise InvalidError(
+            f"this registry has given every id up to {ID_LARGEST}, and clients read no larger one",
+            reason=Reason.NO_SPACE,
+        )
+    return record
+
+
+def check_seen(record: Record, expected: str | None) -> None:
     """Check that a caller who wants to change an entity has seen it as it is.
 
     Args:
         record: The entity, read with a lock.
-        expected: The time of update of what the caller has seen; None lets the last writer win.
+        expected: The entity tag of what the caller has seen; None lets the last writer win.
 
     Raises:
         ConflictError: it has changed since (reason ``PreconditionFailed``).
     """
-    if expected is not None and expected != record.updated:
+    if expected is not None and expected != record.tag:
         raise ConflictError(
             f"{record.kind.title} {record.id} is not as the header If-Match has it",
             reason=Reason.PRECONDITION_FAILED,

@@ -5,6 +5,7 @@ is wrong is told with the number of its line. Rows go in batch by batch; what on
 tell, such as a reference to an entity further down, is asked of the database at the end.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, Final, NoReturn
@@ -18,7 +19,14 @@ from towpath.registry import events, links, store
 from towpath.registry.events import Stamp
 from towpath.registry.exchange import FORMAT, VERSION
 from towpath.registry.kinds import KINDS, RUN_LINKS, Kind
-from towpath.registry.records import NAME_LENGTH, Record, accept, bad_request, document
+from towpath.registry.records import (
+    ID_LARGEST,
+    NAME_LENGTH,
+    Record,
+    accept,
+    bad_request,
+    document,
+)
 from towpath.registry.tables import (
     ATTRIBUTION,
     EVENT,
@@ -34,8 +42,10 @@ __all__ = ["restore"]
 LINE_BYTES: Final = 64 * 1024 * 1024
 """Longest line: an event with an entity of 16 MB before and after, and room for its escapes."""
 BATCH: Final = 500
-ID_LARGEST: Final = 999_999_999
-"""What the official clients can read."""
+BATCH_BYTES: Final = 16 * 1024 * 1024
+"""A batch is this large at most, and one line larger."""
+SEQ_LARGEST: Final = 10**15
+"""New events go on from the largest one: this leaves them room."""
 TIME_LARGEST: Final = 10**15
 
 _SECTIONS: Final = (*TABLES, "Attribution", "Link", "Event")
@@ -45,6 +55,7 @@ _PLACES: Final[dict[str, Table]] = {
     "Link": LINK,
     "Event": EVENT,
 }
+_ID: Final = re.compile(r"[1-9][0-9]{0,8}")
 _ENTITY: Final = frozenset(
     {"kind", "id", "name", "externalId", "parent", "scope", "created", "updated", "body"}
 )
@@ -58,6 +69,12 @@ class _Batch:
     lines: list[int] = field(default_factory=list)
     rows: list[JsonObject] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    bytes: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to write it down."""
+        return len(self.rows) == BATCH or self.bytes >= BATCH_BYTES
 
 
 def restore(tx: Connection, file: IO[bytes], stamp: Stamp) -> dict[str, int]:
@@ -86,12 +103,13 @@ def restore(tx: Connection, file: IO[bytes], stamp: Stamp) -> dict[str, int]:
     for number, data in reader:
         line = _object(number, data)
         section, kind = _section(number, line)
-        if section != batch.section or len(batch.rows) == BATCH:
+        if section != batch.section or batch.full:
             _store(tx, batch, told)
             if _SECTIONS.index(section) < _SECTIONS.index(batch.section):
                 _wrong(number, f"kind: {line['kind']} comes after {batch.section} lines")
             batch = _Batch(section)
         _take(number, line, kind, batch)
+        batch.bytes += len(data)
         counts[line["kind"]] = counts.get(line["kind"], 0) + 1
     _store(tx, batch, told)
     for name in counts:
@@ -197,8 +215,12 @@ def _record(line: JsonObject, kind: Kind) -> Record:
         {kind.parent[0]} if kind.parent else set()
     )
     taken_over = {name: body[name] for name in kind.inherited if name in body}
-    if not all(isinstance(ident, str) and ident.isdecimal() for ident in taken_over.values()):
-        raise bad_request(f"body: one of {', '.join(taken_over)} is no id")
+    for name in {*kind.references, *kind.inherited, *RUN_LINKS} & body.keys():
+        if not isinstance(body[name], str) or not _ID.fullmatch(body[name]):
+            raise bad_request(f"body: {name} is no id")
+    for name in kind.required:
+        if name not in elsewhere and name not in body:
+            raise bad_request(f"body: {name} is missing")
     allowed = (kind.creatable | (set(RUN_LINKS) & kind.fields)) - elsewhere
     own = {name: value for name, value in body.items() if name not in taken_over}
     parent = _integer(line, "parent", 1, ID_LARGEST) if kind.parent else None
@@ -213,7 +235,7 @@ def _record(line: JsonObject, kind: Kind) -> Record:
         scope=scope,
         parent=parent,
         external_id=_text(line, "externalId", 255) if "externalId" in line else None,
-        body={**accept(kind, own, allowed), **taken_over},
+        body={**kind.defaults, **accept(kind, own, allowed), **taken_over},
         created=_integer(line, "created", 0, TIME_LARGEST),
         updated=_integer(line, "updated", 0, TIME_LARGEST),
     )
@@ -236,7 +258,7 @@ def _entity_row(record: Record) -> JsonObject:
 def _link_row(line: JsonObject) -> JsonObject:
     link = links.accept({name: line[name] for name in links.FIELDS if name in line})
     return {
-        "id": _integer(line, "id", 1, 2**31 - 1),
+        "id": _integer(line, "id", 1, ID_LARGEST),
         "subject": link.subject,
         "relation": link.relation,
         "object": link.object,
@@ -254,12 +276,12 @@ def _event_row(line: JsonObject) -> JsonObject:
     if line.get("action") not in ("create", "update", "delete"):
         raise bad_request("action: it is not one of create, update, delete")
     return {
-        "seq": _integer(line, "seq", 1, 2**63 - 1),
+        "seq": _integer(line, "seq", 1, SEQ_LARGEST),
         "at": _integer(line, "at", 0, TIME_LARGEST),
         "actor": actor,
         "action": line["action"],
         "kind": _text(line, "entityKind", 40),
-        "entity_id": _integer(line, "entity", 1, 2**31 - 1),
+        "entity_id": _integer(line, "entity", 1, ID_LARGEST),
         "before": line.get("before"),
         "after": line.get("after"),
     }

@@ -21,11 +21,12 @@ from towpath.errors import ConflictError, NotFoundError, Reason
 from towpath.registry import events
 from towpath.registry.engines import taken
 from towpath.registry.events import Stamp
-from towpath.registry.filters import Expression, planned
+from towpath.registry.filters import Expression, filtered
 from towpath.registry.kinds import Kind, Kinds, title_of
 from towpath.registry.paging import Paging
 from towpath.registry.records import (
     Record,
+    check_id,
     check_seen,
     document,
     drafted,
@@ -115,7 +116,7 @@ def create(
     Raises:
         NotFoundError: a context it names is not there.
         ConflictError: its name or external id is taken.
-        InvalidError: its name is too long, or an id in it is none.
+        InvalidError: its name is too long, an id in it is none, or no id is left for it.
     """
     parent = under
     if kind.parent is not None:
@@ -132,7 +133,7 @@ def create(
         result = tx.execute(STATEMENTS[kind.place].insert, _row(draft))
     except IntegrityError as exc:
         raise _taken(draft, exc) from exc
-    record = replace(draft, id=_new_id(result))
+    record = check_id(replace(draft, id=_new_id(result)))
     _index(tx, record)
     if context is not None:
         tx.execute(ATTACH, {"context_id": context, "artifact_id": record.id})
@@ -165,7 +166,7 @@ def _created_at_once(tx: Connection, draft: Record, stamp: Stamp, context: int |
         raise _taken(draft, exc) from exc
     if ident is None and below is not None:
         raise _missing(f"no {below[1].title} found for id {draft.parent}")
-    return replace(draft, id=cast(int, ident))
+    return check_id(replace(draft, id=cast(int, ident)))
 
 
 def update_record(tx: Connection, record: Record, fields: JsonObject, stamp: Stamp) -> Record:
@@ -229,10 +230,9 @@ def page(
     column = COLUMNS[paging.order]
     order = Order(column, paging.descending, paging.after is not None)
     if wanted.expression is None:
-        statement = chosen(kinds, shape, order)
+        rows = tx.execute(chosen(kinds, shape, order), values).all()
     else:
-        statement = planned(tx, (kinds, shape, wanted.expression), values, order)
-    rows = tx.execute(statement, values).all()
+        rows = filtered(tx, (kinds, shape, wanted.expression), values, order)
     kept = rows[: paging.size]
     more = (getattr(kept[-1], column), kept[-1].id) if len(rows) > len(kept) else None
     return [record_of(row) for row in kept], more

@@ -5,6 +5,10 @@ a commit that waits for the disk. Whoever finds nobody writing goes at once, alo
 meanwhile waits, and all who wait go next, led by the first of them. One that fails takes nobody
 with it: the transaction is rolled back, and each of the group goes again by itself. When it was the
 database that failed, all are told so.
+
+A group keeps the locks of all its works to its end, so two groups that lock the same entities in
+two orders wait for each other, until the database ends one of them. So works say what they lock,
+and those of a group are done in the order of that.
 """
 
 from collections.abc import Callable
@@ -17,6 +21,7 @@ from anyio import CapacityLimiter
 from sqlalchemy import Connection
 
 from towpath.errors import UnavailableError
+from towpath.registry.engines import BusyError
 
 __all__ = ["Turns"]
 
@@ -33,6 +38,7 @@ class _Turn:
     """A write that waits: to be done, or to lead."""
 
     work: Work[Any]
+    locks: tuple[str, int]
     woken: anyio.Event = field(default_factory=anyio.Event)
     result: Any = None
     error: Exception | None = None
@@ -52,11 +58,16 @@ class Turns:
         self._free = int(threads.total_tokens)
         self._waiting: list[_Turn] = []
 
-    async def take(self, work: Work[T]) -> T:
-        """Do a work in a transaction that is committed when this returns; it may be run again."""
-        turn = _Turn(work)
-        self._waiting.append(turn)  # only while all are at it, so else it is the first
-        if self._free:
+    async def take(self, work: Work[T], locks: tuple[str, int] = ("", 0)) -> T:
+        """Do a work in a transaction that is committed when this returns; it may be run again.
+
+        Args:
+            work: The work.
+            locks: What it locks and others may lock too, in an order of all such things.
+        """
+        turn = _Turn(work, locks)
+        self._waiting.append(turn)
+        if self._free and self._waiting[0] is turn:
             self._free -= 1
         else:
             await self._woken(turn)
@@ -79,6 +90,10 @@ class Turns:
     async def _lead(self) -> None:
         group = self._waiting[:GROUP]
         del self._waiting[:GROUP]
+        group.sort(key=lambda turn: turn.locks)
+        if self._free:  # it was handed the turns of two that ended at once
+            self._free -= 1
+            self._hand_over()
         try:
             with anyio.CancelScope(shield=True):  # the others do not leave with their leader
                 await anyio.to_thread.run_sync(self._together, group, limiter=self._threads)
@@ -91,7 +106,7 @@ class Turns:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        if self._waiting:
+        if self._waiting and not self._waiting[0].woken.is_set():
             self._waiting[0].woken.set()
         else:
             self._free += 1
@@ -100,12 +115,11 @@ class Turns:
         if len(group) > 1:
             try:
                 results = self._transact(lambda tx: [turn.work(tx) for turn in group])
-            except UnavailableError as exc:  # perhaps while it was committed: that is not repeated
-                for turn in group:
-                    turn.error = exc
-                return
-            except Exception:  # noqa: S110 - each learns below what it was, if it was theirs
-                pass
+            except Exception as exc:  # each learns below what it was, if it was theirs
+                if isinstance(exc, UnavailableError) and not isinstance(exc, BusyError):
+                    for turn in group:  # perhaps while it was committed: that is not repeated
+                        turn.error = exc
+                    return
             else:
                 for turn, result in zip(group, results, strict=True):
                     turn.result = result

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from towpath.errors import InvalidError
-from towpath.registry.dsn import Tls, database_url, from_mysql, from_postgres
+from towpath.registry.dsn import Tls, database_at, database_url, from_mysql, from_postgres
 
 TEXT = st.text(
     st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), min_size=1, max_size=20
@@ -190,3 +190,28 @@ def test_a_wrong_mysql_dsn_is_refused(dsn: str) -> None:
 def test_a_wrong_postgres_dsn_is_refused(dsn: str) -> None:
     with pytest.raises(InvalidError, match="PostgreSQL DSN"):
         from_postgres(dsn)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "postgresql:/u:hunter2@h/r",
+        "postgresql://u:p@hunter2@h/r",
+        "postgresql://u:p@ss/hunter2@h/r",
+        "mysql+pymysql://u:p@ss/w:hunter2@h:3306/r",
+        "u:hunter2@tcp(db:3306)/r?charset=utf8mb4",
+        "host=db user=u password=hunter2 dbname=r",
+        "dbname=r password='hunter2'",
+    ],
+)
+def test_what_was_meant_as_no_file_makes_none(text: str) -> None:
+    with pytest.raises(InvalidError, match="cannot be read") as caught:
+        database_at(text)
+    assert "hunter2" not in f"{caught.value.message} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("name", ["r.sqlite", "a b/r:1@x.db", "100%/r.db", "mysql.sqlite", "r@h"])
+def test_a_file_may_be_called_anything_else(name: str) -> None:
+    assert str(make_url(database_at(f"/home/{name}")).database) == f"/home/{name}"

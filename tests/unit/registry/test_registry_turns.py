@@ -8,6 +8,7 @@ import anyio
 import pytest
 from anyio import CapacityLimiter
 
+from towpath.registry.engines import BusyError
 from towpath.registry.turns import GROUP, Turns
 
 pytestmark = pytest.mark.anyio
@@ -81,6 +82,65 @@ async def test_one_that_fails_takes_nobody_with_it() -> None:
     outcomes = await behind(ledger, Turns(ledger.transact, CapacityLimiter(1)), works)
     assert [str(outcome) for outcome in outcomes] == ["a", "wrong", "b"]
     assert ledger.committed == [["first"], ["a"], ["b"]]
+
+
+async def test_a_group_whose_locks_were_in_others_way_goes_one_by_one() -> None:
+    ledger = Ledger()
+
+    def crowded(work: Callable[[Any], Any]) -> Any:
+        result = ledger.transact(work)
+        if isinstance(result, list):
+            ledger.committed.pop()
+            raise BusyError("deadlock")
+        return result
+
+    works = [adding("a"), adding("b")]
+    outcomes = await behind(ledger, Turns(crowded, CapacityLimiter(1)), works)
+    assert outcomes == ["a", "b"]
+    assert ledger.committed == [["first"], ["a"], ["b"]]
+
+
+async def test_a_group_locks_in_one_order() -> None:
+    ledger = Ledger()
+    turns = Turns(ledger.transact, CapacityLimiter(1))
+    locks = [("context", 2), ("artifact", 3), ("", 0), ("context", 1), ("", 0)]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(turns.take, adding("first"))
+        await anyio.to_thread.run_sync(ledger.begun.wait)
+        for index, lock in enumerate(locks):
+            tasks.start_soon(turns.take, adding(str(index)), lock)
+        await anyio.wait_all_tasks_blocked()
+        ledger.gate.set()
+    assert ledger.committed[1] == ["2", "4", "1", "3", "0"]
+
+
+async def test_two_who_end_at_once_leave_room_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way: list[int] = []  # how many are, each time that one begins
+    ended = anyio.Event()
+    now = 0
+
+    async def run_sync(work: Callable[..., None], *args: Any, limiter: CapacityLimiter) -> None:
+        nonlocal now
+        now += 1
+        under_way.append(now)
+        await ended.wait()
+        work(*args)
+        now -= 1
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", run_sync)
+    turns = Turns(lambda work: work(None), CapacityLimiter(2))
+
+    async def many(count: int) -> None:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(count):
+                tasks.start_soon(turns.take, lambda _: None)
+            await anyio.wait_all_tasks_blocked()
+            ended.set()
+
+    await many(2 + GROUP + 1)
+    assert under_way == [1, 2, 1, 2]
+    await many(2)
+    assert under_way[4:] == [1, 2]
 
 
 async def test_a_group_has_an_end() -> None:

@@ -54,7 +54,8 @@ def _upsert(surface: Surface, parent_kind: Kind) -> Handler:
         record, new = await surface.database.write(
             lambda tx: upserts.artifact(
                 tx, get(tx, (parent_kind,), parent, lock=kind in upserts.NAMED), kind, fields, by
-            )
+            ),
+            locks=(parent_kind.place, parent),
         )
         return surface.entity(record, 201 if new else 200)
 

@@ -144,9 +144,11 @@ def _create(surface: Surface, kinds: Kinds) -> Handler:
         fields = accept(kind, body, kind.creatable, lenient=lenient)
         require(kind, fields)
         by = stamp(request)
-        return surface.entity(
-            await surface.database.write(lambda tx: store.create(tx, kind, fields, by)), 201
+        parent = identifier(fields[kind.parent[0]], kind.parent[1].title) if kind.parent else 0
+        record = await surface.database.write(
+            lambda tx: store.create(tx, kind, fields, by), locks=("context", parent)
         )
+        return surface.entity(record, 201)
 
     return handler
 
@@ -164,6 +166,7 @@ def _update(surface: Surface, kinds: Kinds) -> Handler:
             fields = accept(record.kind, body, record.kind.updatable, lenient=polymorphic)
             return store.update_record(tx, record, fields, by)
 
-        return surface.entity(await surface.database.write(work))
+        locks = (kinds[0].place, ident)
+        return surface.entity(await surface.database.write(work, locks=locks))
 
     return handler

@@ -189,14 +189,17 @@ def _delete(surface: Surface, kinds: Kinds) -> Handler:
             raise InvalidError(
                 "this registry deletes nothing",
                 reason=Reason.METHOD_NOT_ALLOWED,
-                hint="Set a state instead, or let it delete with the setting "
+                hint="Set a state instead, or let it delete with --allow-delete, or the setting "
                 "registry.allow_delete.",
             )
         ident = path_id(request, kinds)
         within = request.path_params.get("service")
         parent = identifier(within, INFERENCE_SERVICE.title) if within else None
         by = stamp(request)
-        await surface.database.write(lambda tx: deletion.erase(tx, kinds, ident, by, parent=parent))
+        await surface.database.write(
+            lambda tx: deletion.erase(tx, kinds, ident, by, parent=parent),
+            locks=(kinds[0].place, ident),
+        )
         return Response(status_code=204)
 
     return handler

@@ -55,9 +55,10 @@ def _upsert(surface: Surface, kind: Kind) -> Handler:
         require(kind, fields)
         fields[field] = str(parent)
         by = stamp(request)
-        return surface.entity(
-            await surface.database.write(lambda tx: upserts.owned(tx, kind, fields, by)), 201
+        record = await surface.database.write(
+            lambda tx: upserts.owned(tx, kind, fields, by), locks=(parent_kind.place, parent)
         )
+        return surface.entity(record, 201)
 
     return handler
 
@@ -73,9 +74,10 @@ def _create(surface: Surface, kind: Kind) -> Handler:
         require(kind, fields)
         fields[field] = str(parent)
         by = stamp(request)
-        return surface.entity(
-            await surface.database.write(lambda tx: create(tx, kind, fields, by)), 201
+        record = await surface.database.write(
+            lambda tx: create(tx, kind, fields, by), locks=(parent_kind.place, parent)
         )
+        return surface.entity(record, 201)
 
     return handler
 
@@ -86,9 +88,11 @@ def _serve(surface: Surface) -> Handler:
         fields = accept(SERVE_MODEL, await surface.body(request), SERVE_MODEL.creatable)
         require(SERVE_MODEL, fields)
         by = stamp(request)
-        return surface.entity(
-            await surface.database.write(lambda tx: serving.serve(tx, service, fields, by)), 201
+        record = await surface.database.write(
+            lambda tx: serving.serve(tx, service, fields, by),
+            locks=(INFERENCE_SERVICE.place, service),
         )
+        return surface.entity(record, 201)
 
     return handler
 

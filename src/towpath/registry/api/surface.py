@@ -1,6 +1,5 @@
 """What all handlers share: requests taken apart, answers put together, as a generation has them."""
 
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -45,9 +44,8 @@ Entry: TypeAlias = tuple[str, str, Handler]
 Page: TypeAlias = tuple[list[Record], tuple[int, int] | None]
 """Entities, and the place after them when there are more."""
 
-_TAG = re.compile(r'"([0-9]{1,18})"', re.ASCII)
-_NO_TIME: Final = -1
-"""What an entity tag that is none of ours expects: no entity was ever updated then."""
+ACTOR_LENGTH: Final = 255
+"""Of a caller's name, what an event holds; a service account's may be longer."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +99,13 @@ class Surface:
 
     def entity(self, record: Record, status: int = 200) -> Response:
         """An answer with one entity."""
-        return answer(self.shown(record), status, _tag(record))
+        return answer(self.shown(record), status, record.tag)
 
     def seen(self, request: Request, record: Record) -> Response:
         """An answer to a read of one entity: 304 when the caller has it as it is."""
         tags = [tag.strip() for tag in request.headers.get("if-none-match", "").split(",")]
-        if "*" in tags or _tag(record) in (tag.removeprefix("W/") for tag in tags):
-            return Response(status_code=304, headers={"ETag": _tag(record)})
+        if "*" in tags or record.tag in (tag.removeprefix("W/") for tag in tags):
+            return Response(status_code=304, headers={"ETag": record.tag})
         return self.entity(record)
 
     def page(self, page: Page, asked: Paging) -> Response:
@@ -132,18 +130,17 @@ def stamp(request: Request) -> Stamp:
     identity = request.scope.get("state", {}).get("identity")
     return Stamp(
         time.time_ns() // 1_000_000,
-        identity.user if isinstance(identity, Identity) else "",
+        identity.user[:ACTOR_LENGTH] if isinstance(identity, Identity) else "",
         _expected(request.headers.get("if-match")),
     )
 
 
-def _expected(condition: str | None) -> int | None:
+def _expected(condition: str | None) -> str | None:
     if condition is None or condition.strip() == "*":
         return None
     if "," in condition:
         raise bad_request("the header If-Match holds more than one entity tag")
-    found = _TAG.fullmatch(condition.strip())
-    return int(found[1]) if found else _NO_TIME
+    return condition.strip()
 
 
 def path_id(request: Request, kinds: Kinds) -> int:
@@ -181,10 +178,6 @@ def answer(content: JsonObject, status: int = 200, tag: str = "") -> Response:
     return Response(
         orjson.dumps(content), status, headers, media_type="application/json; charset=UTF-8"
     )
-
-
-def _tag(record: Record) -> str:
-    return f'"{record.updated}"'
 
 
 def _check_media_type(request: Request) -> None:

@@ -1,9 +1,9 @@
 """``filterQuery`` of the lists: a text becomes an expression, an expression becomes SQL.
 
-Reads the text that a caller sent; writes the statement of a page, every value of it bound.
+Reads the text that a caller sent, and a page of the entities; every value in SQL is bound.
 """
 
 from towpath.registry.filters.grammar import And, Comparison, Expression, Or, parse
-from towpath.registry.filters.plan import planned
+from towpath.registry.filters.plan import filtered
 
-__all__ = ["And", "Comparison", "Expression", "Or", "parse", "planned"]
+__all__ = ["And", "Comparison", "Expression", "Or", "filtered", "parse"]

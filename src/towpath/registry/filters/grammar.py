@@ -47,8 +47,8 @@ Forced: TypeAlias = Literal["string_value", "double_value", "int_value", "bool_v
 
 LENGTH: Final = 16_384
 """Characters of a filter: about what fits into a request line."""
-DEPTH: Final = 50
-"""Parentheses within each other."""
+DEPTH: Final = 20
+"""Parentheses within each other: SQLite's parser takes 24 of them in the longest statement."""
 TERMS: Final = 100
 """Comparisons of one filter."""
 VALUES: Final = 1000

@@ -12,7 +12,7 @@ planner can turn it around:
 - What has a name or an id is collected where it is little, and tested and sorted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
@@ -21,6 +21,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Row,
     Select,
     and_,
     bindparam,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     select,
     union,
 )
+from sqlalchemy.util import LRUCache
 
 from towpath.registry.filters.clauses import Scope, clause, conjuncts, of_row, tests
 from towpath.registry.filters.grammar import Comparison, Expression, Or
@@ -37,7 +39,7 @@ from towpath.registry.kinds import Kinds
 from towpath.registry.statements import Order, Shape, by_index, listed, ordered, walked
 from towpath.registry.tables import ATTRIBUTION, PROPERTIES, TABLES
 
-__all__ = ["planned"]
+__all__ = ["filtered"]
 
 Condition: TypeAlias = ColumnElement[bool]
 
@@ -50,11 +52,15 @@ BRANCHES: Final = 8
 FENCE: Final = 2**31 - 1
 """A limit that cuts nothing off: a planner takes a query with a limit as it is."""
 KEPT: Final = 128
-"""Statements kept, as making one takes longer than running it; of filters that are not long."""
-LONG: Final = 500
+"""Statements kept, as making one takes longer than running it; of filters that are not large."""
+LENGTH_KEPT: Final = 500
+COMPARISONS_KEPT: Final = 10
+"""Each takes some 40 kB in a statement that is kept, and anybody who reads can invent filters."""
 
 _INDEXED: Final = ("id", "name", "external_id", "parent_id")
 _SIZE: Final[ColumnElement[int]] = bindparam("size")
+_COMPILED: Final[LRUCache[Any, Any]] = LRUCache(KEPT)
+"""Apart from the other statements of an engine, which filters would push out."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,16 @@ class _Choice:
     count: Select[Any] | None = None
 
 
-def planned(
+def filtered(
     tx: Connection,
     listing: tuple[Kinds, Shape, Expression],
     values: Mapping[str, Any],
     order: Order,
-) -> Select[Any]:
-    """The statement of a page of a filtered list, by the parameters of an unfiltered one.
+) -> Sequence[Row[Any]]:
+    """The entities of a page of a filtered list, by the parameters of an unfiltered one.
 
     Args:
-        tx: The transaction, for counting.
+        tx: The transaction.
         listing: What is listed, the simple conditions that it has, and its filter.
         values: The parameters.
         order: Of the list.
@@ -115,10 +121,23 @@ def planned(
     """
     kinds, shape, expression = listing
     question = _Question(kinds, shape, str(expression), expression)
-    if len(question.text) > LONG:
-        way = _chosen(tx, _choice.__wrapped__(question), values)
-        return _statement.__wrapped__(question, way, order)
-    return _statement(question, _chosen(tx, _choice(question), values), order)
+
+    def run(statement: Select[Any]) -> Sequence[Row[Any]]:
+        compiled = _COMPILED if kept else None
+        return tx.execute(statement, values, execution_options={"compiled_cache": compiled}).all()
+
+    kept = len(question.text) <= LENGTH_KEPT and _size(expression) <= COMPARISONS_KEPT
+    choose, build = (_choice, _statement) if kept else (_choice.__wrapped__, _statement.__wrapped__)
+    choice = choose(question)
+    counts = run(choice.count)[0] if choice.count is not None else ()
+    return run(build(question, _chosen(choice, counts), order))
+
+
+def _size(expression: Expression) -> int:
+    """How many comparisons there are."""
+    if isinstance(expression, Comparison):
+        return 1
+    return sum(map(_size, expression.terms))
 
 
 @lru_cache(KEPT)
@@ -244,11 +263,11 @@ def _counted(source: Select[Any], limit: int) -> Any:
     return select(func.count()).select_from(ones.limit(limit).subquery()).scalar_subquery()
 
 
-def _chosen(tx: Connection, choice: _Choice, values: Mapping[str, Any]) -> _Way:
-    if choice.count is None:
+def _chosen(choice: _Choice, counted: Sequence[int]) -> _Way:
+    if not counted:
         return choice.ways[0]
-    found = iter(tx.execute(choice.count, values).one())
-    counts = [sum(next(found) for _ in range(branches)) for branches in choice.branches]
+    each = iter(counted)
+    counts = [sum(next(each) for _ in range(branches)) for branches in choice.branches]
     fewest = min(counts)
     if fewest < COUNTED:
         return choice.ways[counts.index(fewest)]
