@@ -41,7 +41,7 @@ GROWTH: Final = 2.0
 RATE: Final = 1500
 MEMORY: Final = 120
 WORKERS: Final = 4
-CLIENTS: Final = 16
+CLIENTS: Final = 64
 
 
 class Bench:

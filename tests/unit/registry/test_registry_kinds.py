@@ -167,8 +167,8 @@ def test_a_uri_is_not_emptied() -> None:
 def test_only_who_has_seen_an_entity_as_it_is_changes_it() -> None:
     record = draft(REGISTERED_MODEL, name="m")
     check_seen(record, None)
-    check_seen(record, 1000)
-    for seen in (999, 1001, -1):
+    check_seen(record, '"0-1000"')
+    for seen in ('"0-999"', '"1-1000"', "0-1000", 'W/"0-1000"', ""):
         with pytest.raises(ConflictError) as caught:
             check_seen(record, seen)
         assert caught.value.reason is Reason.PRECONDITION_FAILED
