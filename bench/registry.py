@@ -82,7 +82,9 @@ class Bench:
             where: {name: self.serve(name, where, "") for name in whose} for where in DATABASES
         }
         self.report["beside"] = {where: await self.compared(pair) for where, pair in beside.items()}
+        print("compared:", json.dumps(self.report), file=sys.stderr)
         self.report["growth"] = {where: await self.grown(where) for where in DATABASES}
+        print("grown:", json.dumps(self.report["growth"]), file=sys.stderr)
         rates = self.report["rates"] = {}
         for name in whose:
             registry = self.serve(name, "PostgreSQL", f"{WORKERS} workers", WORKERS)
